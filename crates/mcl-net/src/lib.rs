@@ -1,0 +1,3 @@
+//! Placeholder.
+mod group;
+pub use group::{Group, GroupError, Scope};
