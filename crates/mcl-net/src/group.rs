@@ -147,7 +147,9 @@ pub enum GroupError {
         address: Ipv6Addr,
     },
     /// The address has scope 0 or 15.
-    #[error("{address} has a reserved scope, which no datagram may be sent to; use ff15:: (site), ff12:: (link) or ff11:: (this machine)")]
+    #[error(
+        "{address} has a reserved scope, which no datagram may be sent to; use ff15:: (site), ff12:: (link) or ff11:: (this machine)"
+    )]
     ReservedScope {
         /// The address given.
         address: Ipv6Addr,
@@ -181,7 +183,11 @@ mod tests {
             ("ff16::1", Scope::Unassigned(6)),
         ];
         for (text, scope) in cases {
-            assert_eq!(Group::new(address(text), 1).unwrap().scope(), scope, "{text}");
+            assert_eq!(
+                Group::new(address(text), 1).unwrap().scope(),
+                scope,
+                "{text}"
+            );
         }
     }
 
@@ -189,10 +195,21 @@ mod tests {
     fn what_is_no_group_is_refused() {
         assert_eq!(
             Group::new(address("fe80::1"), 1),
-            Err(GroupError::NotMulticast { address: address("fe80::1") })
+            Err(GroupError::NotMulticast {
+                address: address("fe80::1")
+            })
         );
-        assert!(matches!(Group::new(address("ff10::1"), 1), Err(GroupError::ReservedScope { .. })));
-        assert!(matches!(Group::new(address("ff1f::1"), 1), Err(GroupError::ReservedScope { .. })));
-        assert!(matches!(Group::new(address("ff15::1"), 0), Err(GroupError::PortZero { .. })));
+        assert!(matches!(
+            Group::new(address("ff10::1"), 1),
+            Err(GroupError::ReservedScope { .. })
+        ));
+        assert!(matches!(
+            Group::new(address("ff1f::1"), 1),
+            Err(GroupError::ReservedScope { .. })
+        ));
+        assert!(matches!(
+            Group::new(address("ff15::1"), 0),
+            Err(GroupError::PortZero { .. })
+        ));
     }
 }

@@ -1,3 +1,63 @@
-//! Placeholder.
+//! IPv6 multicast sockets: groups, interfaces, trains of datagrams, pacing.
+//!
+//! This crate knows sockets and machines, not messages: it moves datagrams from
+//! one [`Sender`] to any number of [`Receiver`]s of a [`Group`], over one
+//! [`Interface`] that is named explicitly, and it looks at the machine to say
+//! which interfaces can do so and what mends the others.
+//!
+//! A *train* is a sequence of datagrams of one length (the last may be shorter)
+//! that crosses the kernel in one system call: segmentation offload cuts it up
+//! as late as possible, receive offload hands it over whole.
+//!
+//! ```no_run
+//! use std::io::IoSlice;
+//! use mcl_net::{Batch, Blocking, Group, InterfaceChoice, Receiver, ReceiverOptions, Sender, SenderOptions, Wait};
+//!
+//! let group = Group::new("ff15::1".parse()?, 26000)?;
+//! let interface = mcl_net::choose(&InterfaceChoice::System, &group)?;
+//! let mut receiver = Receiver::open(group, &interface, &ReceiverOptions::default())?;
+//! let mut sender = Sender::open(group, &interface, &SenderOptions::default())?;
+//!
+//! // Two datagrams of five bytes and one of two, gathered from two slices.
+//! sender.send_train(&[IoSlice::new(b"hello"), IoSlice::new(b"world!!")], 5, Blocking::Yes)?;
+//!
+//! let mut batch = Batch::default();
+//! receiver.recv(&mut batch, Wait::Forever)?;
+//! for train in batch.trains() {
+//!     for datagram in train.datagrams() {
+//!         println!("{} bytes from {}", datagram.len(), train.source());
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Linux is what is tested, and what compiles: other systems differ in each of
+//! the options that this crate sets.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "mcl-net supports Linux; other systems need their socket options written and tested first"
+);
+
+mod choice;
+mod error;
 mod group;
+mod interface;
+mod netlink;
+mod pacing;
+mod receiver;
+mod sender;
+
+pub use choice::{ChooseError, InterfaceChoice, ParseChoiceError, Refusal, choose};
+pub use error::{SocketError, Step};
 pub use group::{Group, GroupError, Scope};
+pub use interface::{
+    AddressState, Interface, InterfaceAddress, InterfaceError, Reason, ReasonKind, Usability,
+    interfaces,
+};
+pub use pacing::{ORDINARY_RECEIVE_BUFFER, PacedRate, Pacer, Pacing, Reach, receive_buffer_limit};
+pub use receiver::{
+    Batch, DEFAULT_RECEIVE_BUFFER, DropCounter, Foreign, ReceiveBuffer, Received, Receiver,
+    ReceiverOptions, Train, Wait, Waker,
+};
+pub use sender::{Blocking, IP_UDP_OVERHEAD, SendError, SendErrorKind, Sender, SenderOptions};

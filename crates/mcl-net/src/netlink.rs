@@ -1,0 +1,504 @@
+//! What the kernel says about links, addresses and routes: the one file that names
+//! netlink.
+//!
+//! Each question opens a socket, asks, reads the answer within bounds and closes.
+//! Attributes are picked out of the answer one by one, because a parser of whole
+//! messages refuses a link for the one attribute that a newer kernel added.
+
+use std::fmt;
+use std::io;
+use std::net::Ipv6Addr;
+use std::time::{Duration, Instant};
+
+use netlink_packet_core::{
+    DecodeError, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator, parse_string, parse_u32,
+};
+use netlink_packet_route::address::{AddressHeader, AddressMessage};
+use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+
+use crate::interface::{AddressState, InterfaceAddress};
+
+// Message and attribute numbers: linux/rtnetlink.h, linux/netlink.h,
+// linux/if_link.h, linux/if_addr.h, linux/ipv6.h.
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
+const IFLA_INET6_CONF: u16 = 2;
+const DEVCONF_DISABLE_IPV6: usize = 26;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
+const IFA_F_OPTIMISTIC: u32 = 0x04;
+const IFA_F_DADFAILED: u32 = 0x08;
+const IFA_F_TENTATIVE: u32 = 0x40;
+const RTA_OIF: u16 = 4;
+const AF_INET6: u16 = 10;
+
+// What stands before the attributes: struct ifinfomsg, ifaddrmsg, rtmsg; and
+// before the value of one: struct nlattr.
+const LINK_HEADER_LEN: usize = 16;
+const ADDRESS_HEADER_LEN: usize = 8;
+const ROUTE_HEADER_LEN: usize = 12;
+const NLA_HEADER_LEN: usize = 4;
+
+/// The kernel answers from memory; this bounds a kernel that does not.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// The kernel cuts a dump into pieces of at most 32 KiB.
+const ANSWER_LEN: usize = 64 * 1024;
+
+/// A dump during which the table changed is asked for again, this often at most.
+const ATTEMPTS: usize = 5;
+
+/// Why the kernel's tables could not be read.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A step of the conversation failed.
+    Io(&'static str, io::Error),
+    /// The answer is not what the kernel's documents say.
+    Malformed(String),
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(step, error) => write!(f, "{step}: {error}"),
+            Self::Malformed(why) => write!(f, "malformed answer: {why}"),
+        }
+    }
+}
+
+/// Whether IPv6 runs on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ipv6State {
+    /// It does.
+    Enabled,
+    /// `disable_ipv6` is set.
+    Disabled,
+    /// The kernel keeps no IPv6 state for the link at all.
+    Absent,
+}
+
+/// A link as the kernel describes it, without its addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) alternative_names: Vec<String>,
+    pub(crate) alias: Option<String>,
+    pub(crate) mtu: u32,
+    pub(crate) flags: LinkState,
+    pub(crate) ipv6: Ipv6State,
+    pub(crate) hardware_address: Vec<u8>,
+}
+
+/// The flags of a link that matter here (netdevice(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkState {
+    pub(crate) up: bool,
+    pub(crate) running: bool,
+    pub(crate) multicast: bool,
+    pub(crate) loopback: bool,
+}
+
+impl From<LinkFlags> for LinkState {
+    fn from(flags: LinkFlags) -> Self {
+        Self {
+            up: flags.contains(LinkFlags::Up),
+            running: flags.contains(LinkFlags::Running),
+            multicast: flags.contains(LinkFlags::Multicast),
+            loopback: flags.contains(LinkFlags::Loopback),
+        }
+    }
+}
+
+/// All links of the calling thread's network namespace.
+pub(crate) fn links() -> Result<Vec<Link>, Failure> {
+    dump(
+        RouteNetlinkMessage::GetLink(LinkMessage::default()),
+        RTM_NEWLINK,
+        |body| parse_link(body).map(Some),
+    )
+}
+
+/// All IPv6 addresses, each with the index of its link.
+pub(crate) fn addresses() -> Result<Vec<(u32, InterfaceAddress)>, Failure> {
+    let mut question = AddressMessage::default();
+    question.header.family = AddressFamily::Inet6;
+    dump(
+        RouteNetlinkMessage::GetAddress(question),
+        RTM_NEWADDR,
+        parse_address,
+    )
+}
+
+/// The index of the link over which the kernel would send to `destination`; `None`
+/// if it has no route.
+pub(crate) fn route(destination: Ipv6Addr) -> Result<Option<u32>, Failure> {
+    let mut question = RouteMessage::default();
+    question.header.address_family = AddressFamily::Inet6;
+    question.header.destination_prefix_length = 128;
+    question
+        .attributes
+        .push(RouteAttribute::Destination(destination.into()));
+    let socket = ask(RouteNetlinkMessage::GetRoute(question), NLM_F_REQUEST)?;
+    let answer = receive(&socket)?;
+    let message = NetlinkBuffer::new_checked(answer.as_slice())?;
+    match message.message_type() {
+        RTM_NEWROUTE => parse_route(message.payload()),
+        // The kernel says "no route" with an error number, several of them.
+        NLMSG_ERROR => Ok(None),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Asks for a whole table, and again if it changed meanwhile.
+fn dump<T>(
+    question: RouteNetlinkMessage,
+    kind: u16,
+    parse: impl Fn(&[u8]) -> Result<Option<T>, Failure>,
+) -> Result<Vec<T>, Failure> {
+    for _ in 0..ATTEMPTS {
+        let socket = ask(question.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
+        if let Some(rows) = collect(&socket, kind, &parse)? {
+            return Ok(rows);
+        }
+    }
+    let error = io::Error::from(io::ErrorKind::Interrupted);
+    Err(Failure::Io("read a table that keeps changing", error))
+}
+
+/// Reads the pieces of a dump to its end; `None` if the table changed meanwhile.
+fn collect<T>(
+    socket: &Socket,
+    kind: u16,
+    parse: impl Fn(&[u8]) -> Result<Option<T>, Failure>,
+) -> Result<Option<Vec<T>>, Failure> {
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    let (mut rows, mut consistent) = (Vec::new(), true);
+    while Instant::now() < deadline {
+        let piece = receive(socket)?;
+        let mut rest = piece.as_slice();
+        while !rest.is_empty() {
+            let message = NetlinkBuffer::new_checked(rest)?;
+            consistent &= message.flags() & NLM_F_DUMP_INTR == 0;
+            match message.message_type() {
+                NLMSG_DONE => return Ok(consistent.then_some(rows)),
+                NLMSG_ERROR => return Err(refusal(message.payload())),
+                found if found == kind => rows.extend(parse(message.payload())?),
+                other => return Err(unexpected(other)),
+            }
+            rest = after(rest, message.length());
+        }
+    }
+    Err(Failure::Io("read the answer", timed_out()))
+}
+
+/// What follows a message of `len` bytes; messages begin at multiples of 4.
+fn after(buffer: &[u8], len: u32) -> &[u8] {
+    let aligned = usize::try_from(len).map_or(usize::MAX, |len| len.next_multiple_of(4));
+    buffer.get(aligned..).unwrap_or_default()
+}
+
+fn ask(question: RouteNetlinkMessage, flags: u16) -> Result<Socket, Failure> {
+    let socket = Socket::new(NETLINK_ROUTE).map_err(|error| Failure::Io("open a socket", error))?;
+    let bound = TimeVal::new(ANSWER_WITHIN.as_secs().try_into().unwrap_or(1), 0);
+    setsockopt(&socket, sockopt::ReceiveTimeout, &bound)
+        .map_err(|errno| Failure::Io("set SO_RCVTIMEO", errno.into()))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = 1;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(question));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket
+        .send_to(&bytes, &SocketAddr::new(0, 0), 0)
+        .map_err(|error| Failure::Io("send the question", error))?;
+    Ok(socket)
+}
+
+/// One piece of an answer from the kernel; what other processes send is passed over.
+fn receive(socket: &Socket) -> Result<Vec<u8>, Failure> {
+    let failed = |error| Failure::Io("read the answer", error);
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    while Instant::now() < deadline {
+        let mut piece = Vec::with_capacity(ANSWER_LEN);
+        let (len, from) = socket
+            .recv_from(&mut piece, MsgFlags::MSG_TRUNC.bits())
+            .map_err(failed)?;
+        if len > piece.len() {
+            let why = format!("{len} bytes at once, more than {}", piece.len());
+            return Err(Failure::Malformed(why));
+        }
+        if from.port_number() == 0 {
+            return Ok(piece);
+        }
+    }
+    Err(failed(timed_out()))
+}
+
+fn timed_out() -> io::Error {
+    io::Error::from(io::ErrorKind::TimedOut)
+}
+
+fn unexpected(kind: u16) -> Failure {
+    Failure::Malformed(format!("unexpected message type {kind}"))
+}
+
+fn refusal(body: &[u8]) -> Failure {
+    match ErrorBuffer::new_checked(body) {
+        Ok(error) => {
+            let code = error.code().map_or(0, |code| code.get().saturating_neg());
+            Failure::Io("ask the kernel", io::Error::from_raw_os_error(code))
+        }
+        Err(error) => error.into(),
+    }
+}
+
+/// The attributes of `body` behind its fixed header.
+fn attributes(
+    body: &[u8],
+    header_len: usize,
+) -> impl Iterator<Item = Result<(u16, &[u8]), Failure>> {
+    let nlas = body.get(header_len..).unwrap_or_default();
+    nested(nlas)
+}
+
+/// The attributes inside an attribute.
+fn nested(value: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), Failure>> {
+    NlasIterator::new(value).map(|attribute| {
+        let attribute = attribute?;
+        let (kind, len) = (attribute.kind(), usize::from(attribute.length()));
+        let value = attribute.into_inner().get(NLA_HEADER_LEN..len);
+        Ok((kind, value.unwrap_or_default()))
+    })
+}
+
+fn parse_link(body: &[u8]) -> Result<Link, Failure> {
+    let header = LinkHeader::parse(body)?;
+    let mut link = Link {
+        index: header.index,
+        name: String::new(),
+        alternative_names: Vec::new(),
+        alias: None,
+        mtu: 0,
+        flags: header.flags.into(),
+        ipv6: Ipv6State::Absent,
+        hardware_address: Vec::new(),
+    };
+    for attribute in attributes(body, LINK_HEADER_LEN) {
+        let (kind, value) = attribute?;
+        match kind {
+            IFLA_IFNAME => link.name = parse_string(value)?,
+            IFLA_MTU => link.mtu = parse_u32(value)?,
+            IFLA_IFALIAS => link.alias = Some(parse_string(value)?),
+            IFLA_ADDRESS => link.hardware_address = value.to_vec(),
+            IFLA_AF_SPEC => link.ipv6 = parse_ipv6_state(value)?,
+            IFLA_PROP_LIST => link.alternative_names = parse_alternative_names(value)?,
+            _ => {}
+        }
+    }
+    Ok(link)
+}
+
+fn parse_alternative_names(value: &[u8]) -> Result<Vec<String>, Failure> {
+    let mut names = Vec::new();
+    for attribute in nested(value) {
+        let (kind, value) = attribute?;
+        if kind == IFLA_ALT_IFNAME {
+            names.push(parse_string(value)?);
+        }
+    }
+    Ok(names)
+}
+
+/// Finds `disable_ipv6` in the IPv6 settings of a link.
+fn parse_ipv6_state(families: &[u8]) -> Result<Ipv6State, Failure> {
+    for family in nested(families) {
+        let (AF_INET6, settings) = family? else {
+            continue;
+        };
+        for setting in nested(settings) {
+            let (IFLA_INET6_CONF, values) = setting? else {
+                continue;
+            };
+            let disabled = values.chunks_exact(4).nth(DEVCONF_DISABLE_IPV6);
+            return Ok(match disabled {
+                Some([0, 0, 0, 0]) | None => Ipv6State::Enabled,
+                Some(_) => Ipv6State::Disabled,
+            });
+        }
+        return Ok(Ipv6State::Enabled);
+    }
+    Ok(Ipv6State::Absent)
+}
+
+fn parse_address(body: &[u8]) -> Result<Option<(u32, InterfaceAddress)>, Failure> {
+    let header = AddressHeader::parse(body)?;
+    // A kernel without IPv6 answers with the addresses of all families.
+    if header.family != AddressFamily::Inet6 {
+        return Ok(None);
+    }
+    let mut flags = u32::from(header.flags.bits());
+    let (mut address, mut local) = (None, None);
+    for attribute in attributes(body, ADDRESS_HEADER_LEN) {
+        let (kind, value) = attribute?;
+        match kind {
+            IFA_ADDRESS => address = parse_ipv6_address(value),
+            IFA_LOCAL => local = parse_ipv6_address(value),
+            IFA_FLAGS => flags = parse_u32(value)?,
+            _ => {}
+        }
+    }
+    // With a peer, IFA_ADDRESS is the peer's and IFA_LOCAL our own.
+    Ok(local.or(address).map(|address| {
+        let state = address_state(flags);
+        let prefix_len = header.prefix_len;
+        let address = InterfaceAddress {
+            address,
+            prefix_len,
+            state,
+        };
+        (header.index, address)
+    }))
+}
+
+fn address_state(flags: u32) -> AddressState {
+    let has = |flag| flags & flag != 0;
+    if has(IFA_F_DADFAILED) {
+        AddressState::Duplicate
+    } else if has(IFA_F_TENTATIVE) && !has(IFA_F_OPTIMISTIC) {
+        AddressState::Tentative
+    } else {
+        AddressState::Ready
+    }
+}
+
+fn parse_ipv6_address(value: &[u8]) -> Option<Ipv6Addr> {
+    <[u8; 16]>::try_from(value).ok().map(Ipv6Addr::from)
+}
+
+fn parse_route(body: &[u8]) -> Result<Option<u32>, Failure> {
+    for attribute in attributes(body, ROUTE_HEADER_LEN) {
+        if let (RTA_OIF, value) = attribute? {
+            return Ok(Some(parse_u32(value)?));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attribute with its padding.
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(value.len() + 4).unwrap();
+        let mut bytes = [len.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn settings(disable_ipv6: u32) -> Vec<u8> {
+        let mut values = vec![0; 4 * 40];
+        values[4 * DEVCONF_DISABLE_IPV6..][..4].copy_from_slice(&disable_ipv6.to_ne_bytes());
+        attribute(AF_INET6, &attribute(IFLA_INET6_CONF, &values))
+    }
+
+    #[test]
+    fn a_link_is_read_and_unknown_attributes_are_passed_over() {
+        let mut body = vec![0; LINK_HEADER_LEN];
+        body[4..8].copy_from_slice(&7_u32.to_ne_bytes());
+        body[8..12].copy_from_slice(&0x1041_u32.to_ne_bytes());
+        body.extend(attribute(0x3fff, b"what a newer kernel says"));
+        body.extend(attribute(IFLA_IFNAME, b"v0\0"));
+        body.extend(attribute(IFLA_MTU, &1500_u32.to_ne_bytes()));
+        body.extend(attribute(IFLA_IFALIAS, b"here\0"));
+        body.extend(attribute(IFLA_AF_SPEC, &settings(1)));
+        let names = attribute(IFLA_ALT_IFNAME, b"enp0s1\0");
+        body.extend(attribute(IFLA_PROP_LIST | 0x8000, &names));
+        let link = parse_link(&body).unwrap();
+        assert_eq!((link.index, link.name.as_str(), link.mtu), (7, "v0", 1500));
+        assert_eq!(link.alias.as_deref(), Some("here"));
+        assert_eq!(link.ipv6, Ipv6State::Disabled);
+        assert_eq!(link.alternative_names, ["enp0s1"]);
+        assert!(link.flags.up && link.flags.running && link.flags.multicast);
+        assert!(!link.flags.loopback);
+    }
+
+    #[test]
+    fn the_ipv6_state_of_a_link_has_three_values() {
+        assert_eq!(parse_ipv6_state(&settings(0)).unwrap(), Ipv6State::Enabled);
+        assert_eq!(parse_ipv6_state(&settings(1)).unwrap(), Ipv6State::Disabled);
+        assert_eq!(parse_ipv6_state(&[]).unwrap(), Ipv6State::Absent);
+    }
+
+    #[test]
+    fn an_address_with_a_peer_is_our_own_and_wide_flags_win() {
+        let (own, peer) = ([0xfd; 16], [0xfe; 16]);
+        let mut body = vec![10, 64, 0x80, 0, 3, 0, 0, 0];
+        body[4..].copy_from_slice(&3_u32.to_ne_bytes());
+        body.extend(attribute(IFA_ADDRESS, &peer));
+        body.extend(attribute(IFA_LOCAL, &own));
+        body.extend(attribute(IFA_FLAGS, &0x140_u32.to_ne_bytes()));
+        let (index, address) = parse_address(&body).unwrap().unwrap();
+        assert_eq!(index, 3);
+        assert_eq!(address.address, Ipv6Addr::from(own));
+        assert_eq!(address.prefix_len, 64);
+        assert_eq!(address.state, AddressState::Tentative);
+        body[0] = 2;
+        assert_eq!(parse_address(&body).unwrap(), None);
+    }
+
+    #[test]
+    fn the_state_of_an_address_follows_its_flags() {
+        assert_eq!(address_state(0x80), AddressState::Ready);
+        assert_eq!(address_state(0xc0), AddressState::Tentative);
+        assert_eq!(address_state(0xc8), AddressState::Duplicate);
+        // Optimistic duplicate address detection (RFC 4429) lets it be used.
+        assert_eq!(address_state(0xc4), AddressState::Ready);
+    }
+
+    #[test]
+    fn a_cut_message_is_malformed_not_a_panic() {
+        let whole: Vec<u8> =
+            [vec![0; LINK_HEADER_LEN], attribute(IFLA_MTU, &[1, 2, 3, 4])].concat();
+        for len in 0..whole.len() {
+            let cut = parse_link(&whole[..len]);
+            assert_eq!(cut.is_ok(), len == LINK_HEADER_LEN, "{len}");
+        }
+        assert!(parse_link(&whole).is_ok());
+    }
+
+    #[test]
+    fn the_kernel_answers_here() {
+        let links = links().unwrap();
+        assert!(links.iter().any(|link| link.flags.loopback));
+        addresses().unwrap();
+        route(Ipv6Addr::LOCALHOST).unwrap();
+    }
+}

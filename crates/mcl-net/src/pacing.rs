@@ -1,0 +1,251 @@
+//! Pacing: large messages do not overrun the receive buffers of ordinary machines.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// `net.core.rmem_max` where nobody changed it (Linux; Debian 12 and 13 among
+/// others).
+pub const ORDINARY_RECEIVE_BUFFER: usize = 212_992;
+
+/// How long a receiver may be held up by other work while half of its buffer
+/// takes what is sent at the paced rate.
+const HOLD_UP: Duration = Duration::from_millis(1);
+
+/// What a receiver on this machine asks for, if nobody told it otherwise.
+const LOCAL_REQUEST: usize = crate::receiver::DEFAULT_RECEIVE_BUFFER;
+
+/// Where the receivers of a sender can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// On this machine only: hop limit 0, or an interface-local group.
+    Machine,
+    /// On other machines too.
+    Network,
+}
+
+/// How fast a sender hands datagrams to the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Pacing {
+    /// Slow enough for the receive buffers to be expected. Receivers on this
+    /// machine only: what it grants (`net.core.rmem_max`, at most the 4 MiB that
+    /// a [`Receiver`](crate::Receiver) asks for). Receivers elsewhere: the same,
+    /// but at most [`ORDINARY_RECEIVE_BUFFER`], since nobody can know that the
+    /// others were set up as well.
+    #[default]
+    Auto,
+    /// Slow enough for a receiver whose `SO_RCVBUF` is this many bytes.
+    ForReceiveBuffer(usize),
+    /// At most `burst` bytes at once, then `bytes_per_second`.
+    Rate {
+        /// Bytes of UDP payload a second.
+        bytes_per_second: u64,
+        /// Bytes that may go at once after a pause.
+        burst: usize,
+    },
+    /// As fast as the machine goes. Large messages are lost wherever a receiver
+    /// is slower than the sender for longer than its buffer lasts.
+    None,
+}
+
+/// `net.core.rmem_max` of this machine, if it can be read.
+#[must_use]
+pub fn receive_buffer_limit() -> Option<usize> {
+    fs::read_to_string("/proc/sys/net/core/rmem_max")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+impl Pacing {
+    /// The rate and the burst it comes to here; `None` without pacing.
+    #[must_use]
+    pub fn resolve(self, reach: Reach) -> Option<PacedRate> {
+        match self {
+            Self::Auto => Some(PacedRate::for_receive_buffer(expected_receive_buffer(
+                reach,
+                receive_buffer_limit(),
+            ))),
+            Self::ForReceiveBuffer(bytes) => Some(PacedRate::for_receive_buffer(bytes)),
+            Self::Rate {
+                bytes_per_second,
+                burst,
+            } => Some(PacedRate {
+                bytes_per_second: bytes_per_second.max(1),
+                burst,
+            }),
+            Self::None => None,
+        }
+    }
+}
+
+fn expected_receive_buffer(reach: Reach, limit: Option<usize>) -> usize {
+    let granted = limit.unwrap_or(ORDINARY_RECEIVE_BUFFER);
+    match reach {
+        Reach::Machine => granted.min(LOCAL_REQUEST),
+        Reach::Network => granted.min(ORDINARY_RECEIVE_BUFFER),
+    }
+}
+
+/// A rate and a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PacedRate {
+    /// Bytes of UDP payload a second.
+    pub bytes_per_second: u64,
+    /// Bytes that may go at once after a pause.
+    pub burst: usize,
+}
+
+impl PacedRate {
+    /// Half of the buffer at once; then a rate at which the other half outlasts
+    /// a receiver that is held up for a millisecond: 106 MB/s for 212,992 bytes,
+    /// 2.1 GB/s for 4 MiB.
+    #[must_use]
+    pub fn for_receive_buffer(bytes: usize) -> Self {
+        let half = bytes / 2;
+        let bytes_per_second = (half as u128 * 1_000_000_000 / HOLD_UP.as_nanos()).max(1);
+        Self {
+            bytes_per_second: u64::try_from(bytes_per_second).unwrap_or(u64::MAX),
+            burst: half,
+        }
+    }
+
+    fn duration_of(&self, bytes: usize) -> Duration {
+        let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.bytes_per_second);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+/// Tells when the next train may go: a virtual-scheduling leaky bucket (ITU-T
+/// I.371, annex A), without a clock of its own.
+#[derive(Debug)]
+pub struct Pacer {
+    rate: Option<PacedRate>,
+    /// When the bytes taken so far will have drained at the rate.
+    drained: Option<Instant>,
+}
+
+impl Pacer {
+    /// A pacer that has sent nothing yet.
+    #[must_use]
+    pub fn new(pacing: Pacing, reach: Reach) -> Self {
+        Self {
+            rate: pacing.resolve(reach),
+            drained: None,
+        }
+    }
+
+    /// The rate and the burst, `None` without pacing.
+    #[must_use]
+    pub fn rate(&self) -> Option<PacedRate> {
+        self.rate
+    }
+
+    /// How long to wait before `bytes` more may go; zero if they may go now.
+    /// A train longer than the burst goes when the bucket is empty.
+    #[must_use]
+    pub fn delay(&self, now: Instant, bytes: usize) -> Duration {
+        let (Some(rate), Some(drained)) = (self.rate, self.drained) else {
+            return Duration::ZERO;
+        };
+        let backlog = drained.saturating_duration_since(now);
+        let room = rate.duration_of(rate.burst.saturating_sub(bytes));
+        backlog.saturating_sub(room)
+    }
+
+    /// Takes note that `bytes` went at `now`.
+    pub fn sent(&mut self, now: Instant, bytes: usize) {
+        let Some(rate) = self.rate else { return };
+        let from = self.drained.map_or(now, |drained| drained.max(now));
+        self.drained = from.checked_add(rate.duration_of(bytes)).or(self.drained);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pacer(bytes_per_second: u64, burst: usize) -> Pacer {
+        Pacer::new(
+            Pacing::Rate {
+                bytes_per_second,
+                burst,
+            },
+            Reach::Network,
+        )
+    }
+
+    #[test]
+    fn a_burst_goes_at_once_and_then_the_rate_holds() {
+        let start = Instant::now();
+        let mut pacer = pacer(1_000_000, 3000);
+        for _ in 0..3 {
+            assert_eq!(pacer.delay(start, 1000), Duration::ZERO);
+            pacer.sent(start, 1000);
+        }
+        assert_eq!(pacer.delay(start, 1000), Duration::from_millis(1));
+        let later = start + Duration::from_millis(1);
+        assert_eq!(pacer.delay(later, 1000), Duration::ZERO);
+    }
+
+    #[test]
+    fn over_any_interval_at_most_the_burst_and_the_rate_go() {
+        let start = Instant::now();
+        let mut pacer = pacer(10_000_000, 100_000);
+        let (mut now, mut total) = (start, 0usize);
+        for step in 0..1000 {
+            let bytes = 1 + (step * 7919) % 65_000;
+            now += pacer.delay(now, bytes);
+            pacer.sent(now, bytes);
+            total += bytes;
+            let allowed = 100_000.0 + 1e7 * (now - start).as_secs_f64();
+            assert!(
+                total as f64 <= allowed + 1.0,
+                "step {step}: {total} > {allowed}"
+            );
+        }
+        let ideal = (total as f64 - 100_000.0) / 1e7;
+        let took = (now - start).as_secs_f64();
+        assert!((took - ideal).abs() < 0.01, "took {took}, ideally {ideal}");
+    }
+
+    #[test]
+    fn what_is_longer_than_the_burst_waits_for_an_empty_bucket() {
+        let start = Instant::now();
+        let mut pacer = pacer(1_000_000, 1000);
+        assert_eq!(pacer.delay(start, 5000), Duration::ZERO);
+        pacer.sent(start, 5000);
+        assert_eq!(pacer.delay(start, 5000), Duration::from_millis(5));
+    }
+
+    #[test]
+    fn without_pacing_nothing_waits() {
+        let mut pacer = Pacer::new(Pacing::None, Reach::Network);
+        let now = Instant::now();
+        pacer.sent(now, usize::MAX);
+        assert_eq!(pacer.delay(now, usize::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_rule_follows_where_receivers_can_be() {
+        let tuned = Some(64 << 20);
+        assert_eq!(expected_receive_buffer(Reach::Network, tuned), 212_992);
+        assert_eq!(expected_receive_buffer(Reach::Machine, tuned), 4 << 20);
+        assert_eq!(
+            expected_receive_buffer(Reach::Machine, Some(100_000)),
+            100_000
+        );
+        assert_eq!(
+            expected_receive_buffer(Reach::Network, Some(100_000)),
+            100_000
+        );
+        assert_eq!(expected_receive_buffer(Reach::Machine, None), 212_992);
+        let ordinary = PacedRate::for_receive_buffer(212_992);
+        assert_eq!(
+            (ordinary.bytes_per_second, ordinary.burst),
+            (106_496_000, 106_496)
+        );
+    }
+}

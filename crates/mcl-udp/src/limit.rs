@@ -1,0 +1,446 @@
+//! A shell around any serde deserializer that bounds what hostile bytes can make it
+//! do. A format may be careful with bytes and yet believe a count of elements that
+//! take no bytes, recurse as deep as the bytes say, and reserve memory for what is
+//! only claimed.
+//!
+//! Bounded here:
+//! - Elements of sequences and entries of maps, all together: one of them that takes
+//!   any byte at all has one that no other has, so no honest payload has more than
+//!   its length and [`FREE_ELEMENTS`] for those that take none.
+//! - Depth of options, enums, sequences and maps: a type that contains itself does
+//!   so through one of these, or has no value.
+//! - Announced lengths: no visitor hears of more elements than the payload has bytes.
+//! - Owned text and bytes: they are asked for as borrowed ones. A decoder that
+//!   borrows has to have them before it hands them out, where one that owns may
+//!   allocate what is claimed and look afterwards.
+//!
+//! Everything else passes through unchanged.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
+
+/// How many elements a payload may have beyond one for each byte: elements without
+/// content, such as those of a `Vec<()>`.
+pub(crate) const FREE_ELEMENTS: usize = 65_536;
+
+/// How deep values may be nested; `serde_json` has the same bound. A level costs the
+/// decoding thread up to some kilobytes of stack.
+pub(crate) const MAX_DEPTH: usize = 128;
+
+/// What is left to one decoding.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// The most that a visitor may be told to expect.
+    announced: usize,
+    elements: Cell<usize>,
+    depth: Cell<usize>,
+    exceeded: Cell<Option<Exceeded>>,
+}
+
+/// The bound that a decoding ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exceeded {
+    Elements,
+    Depth,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Elements => "more elements than the payload has room for",
+            Self::Depth => "nested too deep",
+        })
+    }
+}
+
+impl Budget {
+    /// The budget of a payload of `len` bytes.
+    pub(crate) fn for_payload(len: usize) -> Self {
+        Self {
+            announced: len,
+            elements: Cell::new(len.saturating_add(FREE_ELEMENTS)),
+            depth: Cell::new(MAX_DEPTH),
+            exceeded: Cell::new(None),
+        }
+    }
+
+    /// The bound that was run into, if one was. The error that came of it may have
+    /// lost its type on the way through the format.
+    pub(crate) fn exceeded(&self) -> Option<Exceeded> {
+        self.exceeded.get()
+    }
+
+    /// A seed that reads a `T` within this budget.
+    pub(crate) fn seed<T>(&self) -> impl for<'de> DeserializeSeed<'de, Value = T>
+    where
+        T: serde::de::DeserializeOwned,
+    {
+        Limited {
+            inner: PhantomData::<T>,
+            budget: self,
+            cost: 0,
+        }
+    }
+
+    fn spend<E: Error>(&self, cost: usize) -> Result<(), E> {
+        match self.elements.get().checked_sub(cost) {
+            Some(left) => {
+                self.elements.set(left);
+                Ok(())
+            }
+            None => Err(self.refuse(Exceeded::Elements)),
+        }
+    }
+
+    fn descend<R, E: Error>(&self, read: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
+        let depth = self.depth.get();
+        let Some(below) = depth.checked_sub(1) else {
+            return Err(self.refuse(Exceeded::Depth));
+        };
+        self.depth.set(below);
+        let result = read();
+        self.depth.set(depth);
+        result
+    }
+
+    #[cold]
+    fn refuse<E: Error>(&self, exceeded: Exceeded) -> E {
+        self.exceeded.set(Some(exceeded));
+        E::custom(exceeded)
+    }
+}
+
+/// One side of the conversation between a format and a type, watched: a
+/// deserializer, a visitor, a seed or an access.
+struct Limited<'b, X> {
+    inner: X,
+    budget: &'b Budget,
+    /// What an element costs: nothing in tuples and structs, whose length is the
+    /// type's and not the payload's.
+    cost: usize,
+}
+
+impl<'b, X> Limited<'b, X> {
+    fn wrap<Y>(&self, inner: Y, cost: usize) -> Limited<'b, Y> {
+        Limited {
+            inner,
+            budget: self.budget,
+            cost,
+        }
+    }
+}
+
+/// Values without others inside: nothing to watch.
+macro_rules! leaves {
+    ($($method:ident)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            self.inner.$method(visitor)
+        }
+    )*};
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Limited<'_, D> {
+    type Error = D::Error;
+
+    leaves! {
+        deserialize_bool
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+        deserialize_f32 deserialize_f64 deserialize_char
+        deserialize_str deserialize_bytes deserialize_unit deserialize_identifier
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_str(Owning(visitor))
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_bytes(Owning(visitor))
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_unit_struct(name, visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 1);
+        self.budget.descend(|| self.inner.deserialize_any(visitor))
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 1);
+        let read = || self.inner.deserialize_ignored_any(visitor);
+        self.budget.descend(read)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 0);
+        let read = || self.inner.deserialize_option(visitor);
+        self.budget.descend(read)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 1);
+        self.budget.descend(|| self.inner.deserialize_seq(visitor))
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 1);
+        self.budget.descend(|| self.inner.deserialize_map(visitor))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 0);
+        let read = || self.inner.deserialize_enum(name, variants, visitor);
+        self.budget.descend(read)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 0);
+        self.inner.deserialize_newtype_struct(name, visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 0);
+        self.inner.deserialize_tuple(len, visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 0);
+        self.inner.deserialize_tuple_struct(name, len, visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor, 0);
+        self.inner.deserialize_struct(name, fields, visitor)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+/// Plain values that a format hands to a visitor.
+macro_rules! values {
+    ($($method:ident($value:ty))*) => {$(
+        #[inline]
+        fn $method<E: Error>(self, value: $value) -> Result<V::Value, E> {
+            self.inner.$method(value)
+        }
+    )*};
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Limited<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    values! {
+        visit_bool(bool)
+        visit_i8(i8) visit_i16(i16) visit_i32(i32) visit_i64(i64) visit_i128(i128)
+        visit_u8(u8) visit_u16(u16) visit_u32(u32) visit_u64(u64) visit_u128(u128)
+        visit_f32(f32) visit_f64(f64) visit_char(char)
+        visit_str(&str) visit_borrowed_str(&'de str) visit_string(String)
+        visit_bytes(&[u8]) visit_borrowed_bytes(&'de [u8]) visit_byte_buf(Vec<u8>)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_none()
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_unit()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        let deserializer = self.wrap(deserializer, 0);
+        self.inner.visit_some(deserializer)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<V::Value, D::Error> {
+        let deserializer = self.wrap(deserializer, 0);
+        self.inner.visit_newtype_struct(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let access = self.wrap(access, self.cost);
+        self.inner.visit_seq(access)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let access = self.wrap(access, self.cost);
+        self.inner.visit_map(access)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let access = self.wrap(access, 0);
+        self.inner.visit_enum(access)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Limited<'_, S> {
+    type Value = S::Value;
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        let deserializer = self.wrap(deserializer, 0);
+        self.inner.deserialize(deserializer)
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Limited<'_, A> {
+    type Error = A::Error;
+
+    #[inline]
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        self.budget.spend(self.cost)?;
+        let seed = self.wrap(seed, 0);
+        self.inner.next_element_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        let hint = self.inner.size_hint()?;
+        Some(hint.min(self.budget.announced))
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Limited<'_, A> {
+    type Error = A::Error;
+
+    #[inline]
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        self.budget.spend(self.cost)?;
+        let seed = self.wrap(seed, 0);
+        self.inner.next_key_seed(seed)
+    }
+
+    #[inline]
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.wrap(seed, 0);
+        self.inner.next_value_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        let hint = self.inner.size_hint()?;
+        Some(hint.min(self.budget.announced))
+    }
+}
+
+impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Limited<'b, A> {
+    type Error = A::Error;
+    type Variant = Limited<'b, A::Variant>;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Self::Variant), A::Error> {
+        let seed = self.wrap(seed, 0);
+        let budget = self.budget;
+        let (value, inner) = self.inner.variant_seed(seed)?;
+        let cost = 0;
+        Ok((value, Limited { inner, budget, cost }))
+    }
+}
+
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Limited<'_, A> {
+    type Error = A::Error;
+
+    fn unit_variant(self) -> Result<(), A::Error> {
+        self.inner.unit_variant()
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.wrap(seed, 0);
+        self.inner.newtype_variant_seed(seed)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        let visitor = self.wrap(visitor, 0);
+        self.inner.tuple_variant(len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        let visitor = self.wrap(visitor, 0);
+        self.inner.struct_variant(fields, visitor)
+    }
+}
+
+/// Gives borrowed text and bytes to a visitor that asked for its own.
+struct Owning<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Owning<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<V::Value, E> {
+        self.0.visit_string(text.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<V::Value, E> {
+        self.0.visit_string(text)
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<V::Value, E> {
+        self.0.visit_byte_buf(bytes.to_owned())
+    }
+
+    fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<V::Value, E> {
+        self.0.visit_byte_buf(bytes)
+    }
+}

@@ -1,0 +1,198 @@
+//! Received bytes, shared between all who look at them.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::{Bound, Deref, Range, RangeBounds};
+use std::sync::Arc;
+
+/// How many bytes `Debug` shows.
+const SHOWN: usize = 16;
+
+/// Bytes that any number of owners share: a clone or a [`slice`](Self::slice)
+/// counts a reference and neither allocates nor copies.
+///
+/// It dereferences to `[u8]` and compares with whatever holds bytes.
+///
+/// ```
+/// use mcl_udp::Payload;
+///
+/// let payload = Payload::from(vec![1, 2, 3, 4]);
+/// let tail = payload.slice(2..);
+/// assert_eq!(tail, [3, 4]);
+/// assert_eq!(tail.len() + payload.len(), 6);
+/// ```
+#[derive(Clone, Default)]
+pub struct Payload {
+    whole: Arc<Vec<u8>>,
+    // `start <= end <= whole.len()`, by construction.
+    start: usize,
+    end: usize,
+}
+
+impl Payload {
+    /// Takes `range` of `whole`, which stays allocated as long as the payload:
+    /// a message body is not copied to strip it of what precedes its payload.
+    ///
+    /// # Panics
+    /// If `range` is not within `whole`.
+    pub(crate) fn from_vec_range(whole: Vec<u8>, range: Range<usize>) -> Self {
+        Self::from(whole).slice(range)
+    }
+
+    /// A part of these bytes, sharing them.
+    ///
+    /// # Panics
+    /// If `range` reaches beyond the payload or ends before it begins.
+    #[must_use]
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&last) => last.saturating_add(1),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => self.len(),
+        };
+        assert!(
+            start <= end && end <= self.len(),
+            "range {start}..{end} is not within a payload of {} bytes",
+            self.len()
+        );
+        Self { whole: Arc::clone(&self.whole), start: self.start + start, end: self.start + end }
+    }
+
+    /// The bytes as a vector of one's own. It is moved out where no one else
+    /// shares it (a part is shifted to the front, in place), copied otherwise.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<u8> {
+        let Self { whole, start, end } = self;
+        match Arc::try_unwrap(whole) {
+            Ok(mut vec) => {
+                vec.truncate(end);
+                vec.drain(..start);
+                vec
+            }
+            Err(shared) => Self { whole: shared, start, end }.to_vec(),
+        }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.whole[self.start..self.end]
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    /// Takes the vector over without copying its bytes.
+    fn from(whole: Vec<u8>) -> Self {
+        let end = whole.len();
+        Self { whole: Arc::new(whole), start: 0, end }
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Payload {
+    fn eq(&self, other: &T) -> bool {
+        **self == *other.as_ref()
+    }
+}
+
+impl Eq for Payload {}
+
+impl Hash for Payload {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self[..self.len().min(SHOWN)];
+        let more = if self.len() > SHOWN { "..." } else { "" };
+        write!(f, "Payload({} bytes, b\"{}\"{more})", self.len(), shown.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn body() -> Payload {
+        Payload::from(b"topic:hello".to_vec())
+    }
+
+    #[test]
+    fn clones_and_slices_share_the_bytes() {
+        let whole = body();
+        assert_eq!(whole.clone().as_ptr(), whole.as_ptr());
+        assert_eq!(whole.slice(6..).as_ptr(), whole[6..].as_ptr());
+        assert_eq!(whole.slice(6..).slice(1..3), b"el");
+        assert_eq!(whole.slice(..=4), *b"topic");
+        assert_eq!(whole.slice((Bound::Excluded(4), Bound::Unbounded)), b":hello");
+        assert!(whole.slice(11..).is_empty());
+        assert_eq!(Payload::from_vec_range(b"topic:hello".to_vec(), 6..11), "hello");
+    }
+
+    #[test]
+    fn slices_within_the_vector_but_beyond_the_payload_are_refused() {
+        let part = body().slice(2..5);
+        let beyond = || part.slice(1..4);
+        assert!(std::panic::catch_unwind(beyond).is_err());
+        let last = || part.slice(..=usize::MAX);
+        assert!(std::panic::catch_unwind(last).is_err());
+        #[expect(clippy::reversed_empty_ranges, reason = "the case under test")]
+        let reversed = || part.slice(2..1);
+        assert!(std::panic::catch_unwind(reversed).is_err());
+    }
+
+    #[test]
+    fn a_unique_payload_moves_out_and_a_shared_one_is_copied() {
+        let whole = body();
+        let address = whole.as_ptr();
+        let shared = whole.clone();
+        let copy = whole.into_vec();
+        assert_ne!(copy.as_ptr(), address);
+        assert_eq!(shared, copy);
+        assert_eq!(shared.clone().slice(6..8).into_vec(), b"he");
+
+        let moved = shared.into_vec();
+        assert_eq!(moved.as_ptr(), address);
+        let part = Payload::from_vec_range(moved, 6..9).into_vec();
+        assert_eq!(part.as_ptr(), address);
+        assert_eq!(part, b"hel");
+    }
+
+    #[test]
+    fn equality_and_hash_go_by_the_bytes_alone() {
+        let part = body().slice(6..);
+        let own = Payload::from(b"hello".to_vec());
+        assert_eq!(part, own);
+        assert_eq!(part, b"hello".to_vec());
+        assert_eq!(part, b"hello"[..]);
+        assert_eq!(part, &b"hello"[..]);
+        assert_ne!(part, body());
+        assert!(HashSet::from([part]).contains(&own));
+        assert_eq!(Payload::default(), []);
+    }
+
+    #[test]
+    fn debug_shows_the_length_and_the_beginning() {
+        assert_eq!(format!("{:?}", body()), r#"Payload(11 bytes, b"topic:hello")"#);
+        let long = Payload::from(vec![0x07; 1000]);
+        let shown = "\\x07".repeat(SHOWN);
+        assert_eq!(format!("{long:?}"), format!("Payload(1000 bytes, b\"{shown}\"...)"));
+    }
+}

@@ -1,0 +1,98 @@
+//! A reader and a writer that split their slice and so cannot leave it.
+
+/// Takes big-endian fields off the front of a slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (front, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(front)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (front, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*front)
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+}
+
+/// Puts fields one after the other into a slice.
+#[derive(Debug)]
+pub(crate) struct Writer<'b> {
+    rest: &'b mut [u8],
+}
+
+impl<'b> Writer<'b> {
+    pub(crate) const fn new(buffer: &'b mut [u8]) -> Self {
+        Self { rest: buffer }
+    }
+
+    /// Writes `bytes`, or nothing when they do not fit. Callers have sized or
+    /// checked their buffer; leaving bytes out is the one way not to panic
+    /// should they ever be wrong, and the golden vectors would show it.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> &mut Self {
+        if let Some(front) = self.rest.split_off_mut(..bytes.len()) {
+            front.copy_from_slice(bytes);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reader_never_leaves_its_slice() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        assert_eq!(reader.u16(), Some(0x0102));
+        assert_eq!(reader.u16(), None);
+        assert_eq!(reader.take(usize::MAX), None);
+        assert_eq!(reader.u8(), Some(3));
+        assert!(reader.is_empty());
+        assert_eq!(reader.take(0), Some(&[][..]));
+    }
+
+    #[test]
+    fn writer_leaves_out_what_does_not_fit() {
+        let mut buffer = [0; 3];
+        Writer::new(&mut buffer).put(&[1, 2]).put(&[3, 4]).put(&[5]);
+        assert_eq!(buffer, [1, 2, 5]);
+    }
+}

@@ -1,0 +1,255 @@
+//! One message under reassembly.
+//!
+//! What a header claims is never allocated. The buffer's capacity follows the
+//! bytes received: it may reach to twice those bytes and some slack, and goes
+//! up in halvings of the message's length (1/8, 1/4, 1/2, all), so that growing
+//! never needs more than 1.5 times the message for a moment. A fragment beyond
+//! that reach waits in a stash until the buffer gets there. So any order of
+//! arrival works, and no byte is moved more than once beside the growing.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::demux::arena::Key;
+use crate::frame::Fragment;
+use crate::topic::TopicHash;
+
+/// Charged for each message beside its buffers.
+pub(crate) const MESSAGE_OVERHEAD: usize = size_of::<Assembly>() + 64;
+/// Charged for each stashed fragment beside its bytes: its share of a tree
+/// node and of the allocator's own records.
+const STASH_OVERHEAD: usize = 64;
+
+/// What to do with a fragment, decided before anything is allocated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Plan {
+    Duplicate,
+    Contradicting,
+    /// There is room in the buffer and in the bitmap.
+    Write,
+    /// Buffer and bitmap must first have this capacity and this many words.
+    Grow {
+        capacity: usize,
+        words: usize,
+    },
+    /// Beyond the reach.
+    Stash,
+}
+
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    pub(crate) stream: Key,
+    pub(crate) number: u64,
+    /// When the last new fragment came.
+    pub(crate) advanced: Duration,
+    /// Bytes charged to the budget for this message.
+    pub(crate) charged: usize,
+    pub(crate) topic_hash: TopicHash,
+    total: u32,
+    size: u16,
+    missing: u32,
+    received: usize,
+    buffer: Vec<u8>,
+    seen: Vec<u64>,
+    stash: BTreeMap<u32, Box<[u8]>>,
+    stashed: usize,
+}
+
+impl Assembly {
+    /// An empty message of which `first` is the first fragment seen.
+    pub(crate) const fn new(stream: Key, first: &Fragment<'_>, now: Duration) -> Self {
+        Self {
+            stream,
+            number: first.number,
+            advanced: now,
+            charged: 0,
+            topic_hash: first.topic_hash,
+            total: first.total,
+            size: first.size,
+            missing: first.count().get(),
+            received: 0,
+            buffer: Vec::new(),
+            seen: Vec::new(),
+            stash: BTreeMap::new(),
+            stashed: 0,
+        }
+    }
+
+    pub(crate) const fn total(&self) -> usize {
+        self.total as usize
+    }
+
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// What this message has allocated, and its fixed cost.
+    pub(crate) fn cost(&self) -> usize {
+        MESSAGE_OVERHEAD
+            .saturating_add(self.buffer.capacity())
+            .saturating_add(self.seen.capacity().saturating_mul(size_of::<u64>()))
+            .saturating_add(self.stashed)
+    }
+
+    /// What `plan` allocates for `fragment` before it frees anything: while a
+    /// buffer grows, the old one and the new one may both be there.
+    pub(crate) fn cost_of(&self, plan: Plan, fragment: &Fragment<'_>) -> usize {
+        match plan {
+            Plan::Duplicate | Plan::Contradicting | Plan::Write => 0,
+            Plan::Grow { capacity, words } => {
+                let buffer = grown(capacity, self.buffer.capacity());
+                let words = grown(words, self.seen.capacity());
+                buffer.saturating_add(words.saturating_mul(size_of::<u64>()))
+            }
+            Plan::Stash => stash_cost(fragment.data),
+        }
+    }
+
+    pub(crate) fn plan(&self, fragment: &Fragment<'_>, slack: usize) -> Plan {
+        if self.contradicts(fragment) {
+            return Plan::Contradicting;
+        }
+        if self.has(fragment.index) {
+            return Plan::Duplicate;
+        }
+        let end = fragment.offset().saturating_add(fragment.data.len());
+        let capacity = self.capacity_for(end, fragment.data.len(), slack);
+        let words = self.words_for(capacity);
+        if end > capacity {
+            Plan::Stash
+        } else if capacity > self.buffer.capacity() || words > self.seen.len() {
+            Plan::Grow { capacity, words }
+        } else {
+            Plan::Write
+        }
+    }
+
+    fn contradicts(&self, fragment: &Fragment<'_>) -> bool {
+        fragment.total != self.total
+            || fragment.size != self.size
+            || fragment.topic_hash != self.topic_hash
+    }
+
+    fn has(&self, index: u32) -> bool {
+        let in_place = self
+            .seen
+            .get(index as usize / 64)
+            .is_some_and(|word| word & bit(index) != 0);
+        in_place || (!self.stash.is_empty() && self.stash.contains_key(&index))
+    }
+
+    /// The capacity the buffer has, or may have once `added` bytes are in.
+    fn capacity_for(&self, end: usize, added: usize, slack: usize) -> usize {
+        let capacity = self.buffer.capacity();
+        if end <= capacity {
+            return capacity;
+        }
+        let received = self.received.saturating_add(added);
+        let reach = received.saturating_mul(2).saturating_add(slack);
+        halving(self.total as usize, reach).max(capacity)
+    }
+
+    /// Words of bitmap for the fragments that end within `capacity`.
+    fn words_for(&self, capacity: usize) -> usize {
+        let bytes = capacity.min(self.total as usize);
+        bytes.div_ceil(usize::from(self.size)).div_ceil(64)
+    }
+
+    /// Gets the memory that `plan` asks for; `false` if the system has none.
+    pub(crate) fn grow(&mut self, plan: Plan) -> bool {
+        let Plan::Grow { capacity, words } = plan else {
+            return true;
+        };
+        let more = capacity.saturating_sub(self.buffer.len());
+        let more_words = words.saturating_sub(self.seen.len());
+        if self.buffer.try_reserve_exact(more).is_err()
+            || self.seen.try_reserve_exact(more_words).is_err()
+        {
+            return false;
+        }
+        self.seen.resize(words.max(self.seen.len()), 0);
+        self.unstash(capacity);
+        true
+    }
+
+    /// Moves into the buffer what has come within its capacity.
+    fn unstash(&mut self, capacity: usize) {
+        while let Some(entry) = self.stash.first_entry() {
+            let index = *entry.key();
+            let offset = (index as usize).saturating_mul(usize::from(self.size));
+            if offset.saturating_add(entry.get().len()) > capacity {
+                return;
+            }
+            let data = entry.remove();
+            self.stashed = self.stashed.saturating_sub(stash_cost(&data));
+            self.write(index, offset, &data);
+        }
+    }
+
+    /// Takes in a new fragment for which [`grow`](Self::grow) has made room.
+    pub(crate) fn store(&mut self, plan: Plan, fragment: &Fragment<'_>, now: Duration) {
+        if plan == Plan::Stash {
+            self.stashed = self.stashed.saturating_add(stash_cost(fragment.data));
+            self.stash.insert(fragment.index, fragment.data.into());
+        } else {
+            self.write(fragment.index, fragment.offset(), fragment.data);
+        }
+        self.received = self.received.saturating_add(fragment.data.len());
+        self.missing = self.missing.saturating_sub(1);
+        self.advanced = now;
+    }
+
+    fn write(&mut self, index: u32, offset: usize, data: &[u8]) {
+        if let Some(word) = self.seen.get_mut(index as usize / 64) {
+            *word |= bit(index);
+        }
+        let filled = self.buffer.len();
+        if offset < filled {
+            // The buffer always ends where a fragment does.
+            let end = offset.saturating_add(data.len());
+            if let Some(place) = self.buffer.get_mut(offset..end) {
+                place.copy_from_slice(data);
+            }
+            return;
+        }
+        if offset > filled {
+            self.buffer.resize(offset, 0);
+        }
+        self.buffer.extend_from_slice(data);
+    }
+
+    /// Begins with memory that another message has used.
+    pub(crate) fn adopt(&mut self, buffer: Option<Vec<u8>>, seen: Option<Vec<u64>>) {
+        self.buffer = buffer.unwrap_or_default();
+        self.seen = seen.unwrap_or_default();
+    }
+
+    /// The message body (or what there is of it), and the bitmap for reuse.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<u64>) {
+        (self.buffer, self.seen)
+    }
+}
+
+const fn bit(index: u32) -> u64 {
+    1 << (index % 64)
+}
+
+/// `wanted`, if it takes an allocation to get there.
+const fn grown(wanted: usize, capacity: usize) -> usize {
+    if wanted > capacity { wanted } else { 0 }
+}
+
+const fn stash_cost(data: &[u8]) -> usize {
+    data.len().saturating_add(STASH_OVERHEAD)
+}
+
+/// The largest of total, total/2, total/4, ... (rounded up) within `reach`.
+fn halving(total: usize, reach: usize) -> usize {
+    let mut length = total;
+    while length > reach && length > 1 {
+        length = length.div_ceil(2);
+    }
+    length
+}

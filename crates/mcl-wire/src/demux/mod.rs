@@ -1,0 +1,373 @@
+//! From datagrams to messages.
+
+mod arena;
+mod assembly;
+mod counters;
+mod limits;
+mod pool;
+mod received;
+mod spares;
+mod store;
+mod streams;
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::hash::BuildHasher;
+use core::time::Duration;
+
+pub use counters::{
+    Counters, DatagramCounts, DepartedCounts, Disposition, FrameCounts, MessageCounts, StreamReport,
+};
+pub use limits::Limits;
+pub use received::{BodyBytes, Received, Sink};
+
+use crate::body::{Body, BodyError};
+use crate::frame::{Fragment, Frame, Frames, WholeMessage};
+use crate::header::{Header, StreamId};
+use crate::topic::TopicHash;
+use crate::tracker::Arrival;
+use arena::Key;
+use counters::FragmentFate;
+use store::Store;
+
+/// Takes datagrams and gives messages: the receiving side of the protocol.
+///
+/// No socket and no clock: the caller hands in each datagram with the time at
+/// which it came, on any monotonic clock. Messages come out through a [`Sink`]
+/// while [`datagram`](Self::datagram) runs, whole ones as slices of the
+/// datagram, reassembled ones as the buffer they were put together in.
+///
+/// What the network sends is hashed with the caller's `hasher`, which should be
+/// seeded at random (`std`'s `RandomState` is).
+///
+/// # Memory
+///
+/// A message costs what it has allocated: its buffer (which follows the bytes
+/// received, never the length claimed), its bitmap, its stash of fragments that
+/// came early, and a fixed amount. The sum, spare buffers included, never
+/// exceeds [`Limits::max_bytes`], not even while a buffer grows. What gives
+/// way, in this order:
+///
+/// 1. Messages without progress for [`Limits::expiry`] are gone already.
+/// 2. A claim that could not be met if everything below gave way is refused,
+///    and nothing gives way for it.
+/// 3. If the stream would exceed its own [`Limits::stream_bytes`] or
+///    [`Limits::max_incomplete_per_stream`]: its own messages, least recently
+///    advanced first.
+/// 4. If the stream has not completed a message yet (it is *unproven*) and all
+///    such streams together would exceed [`Limits::unproven_bytes`]: messages
+///    of unproven streams, least recently advanced first.
+/// 5. If the whole would exceed [`Limits::max_bytes`]: spare buffers, oldest
+///    first.
+/// 6. If it still would, or there are [`Limits::max_incomplete`] messages:
+///    messages of unproven streams, least recently advanced first.
+/// 7. Then, for a proven stream only: messages of proven streams, least
+///    recently advanced first.
+///
+/// A fragment for which there is no room is dropped and counted. The message
+/// for whose sake something gives way never does so itself. A stream becomes
+/// proven with its first well-formed message; what it has under reassembly
+/// counts as advanced at that moment.
+///
+/// With [`Limits::max_streams`] streams known, a new one takes the place of:
+///
+/// 1. the least recently heard unproven stream with nothing under reassembly;
+/// 2. the least recently heard unproven stream;
+/// 3. the least recently heard proven stream, if it has been silent for
+///    [`Limits::stream_idle`];
+/// 4. otherwise none: its datagram is dropped ([`Disposition::StreamLimit`]).
+pub struct Demux<S> {
+    store: Store<S>,
+    counters: Counters,
+}
+
+/// The datagram at hand.
+#[derive(Clone, Copy)]
+struct Context {
+    stream: Key,
+    id: StreamId,
+    sequence: u64,
+    now: Duration,
+}
+
+impl<S: BuildHasher> Demux<S> {
+    /// A receiver that has heard nothing.
+    #[must_use]
+    pub fn new(limits: Limits, hasher: S) -> Self {
+        Self {
+            store: Store::new(limits, hasher),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes in a datagram that arrived at `now`.
+    ///
+    /// A datagram that is not accepted has no effect but its count.
+    pub fn datagram(&mut self, now: Duration, bytes: &[u8], sink: &mut impl Sink) -> Disposition {
+        self.store.expire(now);
+        let disposition = match self.accept(now, bytes, sink) {
+            Ok(()) => Disposition::Accepted,
+            Err(reason) => reason,
+        };
+        self.counters.datagrams_fed += 1;
+        self.counters.datagrams.count(disposition);
+        disposition
+    }
+
+    fn accept(
+        &mut self,
+        now: Duration,
+        bytes: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), Disposition> {
+        let (header, frames) = Header::decode(bytes)?;
+        if !sink.wants_stream(header.stream) {
+            return Err(Disposition::IgnoredStream);
+        }
+        // All or nothing: a malformed frame must not follow one acted upon.
+        for frame in frames.clone() {
+            frame?;
+        }
+        if header.unsequenced {
+            self.unsequenced(frames);
+            return Ok(());
+        }
+        let stream = self.store.stream(header.stream, now);
+        let at = Context {
+            stream: stream.ok_or(Disposition::StreamLimit)?,
+            id: header.stream,
+            sequence: header.sequence,
+            now,
+        };
+        self.store.observe(at.stream, at.sequence, now)?;
+        for frame in frames.flatten() {
+            self.frame(at, frame, sink);
+        }
+        Ok(())
+    }
+
+    /// Control frames: version 1 acts upon none of them, and keeps no state
+    /// for who sent them.
+    fn unsequenced(&mut self, frames: Frames<'_>) {
+        self.counters.unsequenced += 1;
+        for frame in frames.flatten() {
+            self.passive(&frame);
+        }
+    }
+
+    fn frame(&mut self, at: Context, frame: Frame<'_>, sink: &mut impl Sink) {
+        match frame {
+            Frame::Message(message) => self.whole(at, message, sink),
+            Frame::Fragment(fragment) => self.fragment(at, &fragment, sink),
+            Frame::Ignored { .. } | Frame::Padding { .. } => self.passive(&frame),
+        }
+    }
+
+    const fn passive(&mut self, frame: &Frame<'_>) {
+        match frame {
+            Frame::Ignored { .. } => self.counters.frames.ignored += 1,
+            Frame::Padding { .. } => self.counters.frames.padding += 1,
+            Frame::Message(_) | Frame::Fragment(_) => {}
+        }
+    }
+
+    fn whole(&mut self, at: Context, message: WholeMessage<'_>, sink: &mut impl Sink) {
+        let counts = &mut self.counters.frames;
+        match self.store.number(at.stream, message.number) {
+            Arrival::Duplicate => return counts.message_duplicate += 1,
+            Arrival::Stale => return counts.message_stale += 1,
+            Arrival::Jump => return counts.message_jump += 1,
+            Arrival::New | Arrival::Gap { .. } | Arrival::Late | Arrival::Restarted => {}
+        }
+        counts.message_new += 1;
+        if message.body.len() > self.store.limits.max_message_len as usize {
+            self.store.tally(at.stream, |c| c.whole_too_large += 1);
+            return;
+        }
+        self.store.tally(at.stream, |c| c.whole += 1);
+        let bytes = BodyBytes::Borrowed(message.body);
+        self.deliver(at, message.number, None, bytes, sink);
+    }
+
+    fn fragment(&mut self, at: Context, fragment: &Fragment<'_>, sink: &mut impl Sink) {
+        let fate = match self.store.pending(at.stream, fragment.number) {
+            Some(key) => self.store.advance(key, fragment, at.now),
+            None => self.first(at, fragment, sink),
+        };
+        self.counters.frames.count_fragment(fate);
+        if fate != FragmentFate::Stored {
+            return;
+        }
+        if let Some((hash, body)) = self.store.complete(at.stream, fragment.number) {
+            self.store.tally(at.stream, |c| c.completed += 1);
+            let bytes = BodyBytes::Owned(body);
+            self.deliver(at, fragment.number, Some(hash), bytes, sink);
+        }
+    }
+
+    /// A fragment of a message that is not under reassembly.
+    fn first(
+        &mut self,
+        at: Context,
+        fragment: &Fragment<'_>,
+        sink: &mut impl Sink,
+    ) -> FragmentFate {
+        let filtered = !sink.wants_hash(fragment.topic_hash);
+        let too_large = fragment.total > self.store.limits.max_message_len;
+        let arrival = self.store.number(at.stream, fragment.number);
+        match arrival {
+            _ if filtered => {
+                self.refuse(at, arrival, |c| c.filtered_by_hash += 1);
+                FragmentFate::Filtered
+            }
+            _ if too_large => {
+                self.refuse(at, arrival, |c| c.too_large += 1);
+                FragmentFate::TooLarge
+            }
+            Arrival::Duplicate => FragmentFate::OfFinished,
+            Arrival::Stale => FragmentFate::Stale,
+            Arrival::Jump => FragmentFate::Jump,
+            Arrival::New | Arrival::Gap { .. } | Arrival::Late | Arrival::Restarted => {
+                self.begin(at, fragment)
+            }
+        }
+    }
+
+    /// Counts the message once, with the first fragment seen of it.
+    fn refuse(&mut self, at: Context, arrival: Arrival, count: impl Fn(&mut MessageCounts)) {
+        if arrival.is_new() {
+            self.store.tally(at.stream, count);
+        }
+    }
+
+    fn begin(&mut self, at: Context, fragment: &Fragment<'_>) -> FragmentFate {
+        if self.store.begin(at.stream, fragment, at.now) {
+            self.store.tally(at.stream, |c| c.started += 1);
+            FragmentFate::Stored
+        } else {
+            self.store.tally(at.stream, |c| c.refused += 1);
+            FragmentFate::NoRoom
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        at: Context,
+        number: u64,
+        hash: Option<TopicHash>,
+        bytes: BodyBytes<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let body = match Body::decode(bytes.as_ref()) {
+            Ok(body) => body,
+            Err(error) => return self.malformed(at, &error, bytes),
+        };
+        if hash.is_some_and(|hash| hash != TopicHash::of(body.topic())) {
+            self.store.tally(at.stream, |c| c.body_topic_hash += 1);
+            return self.reuse(bytes);
+        }
+        self.store.prove(at.stream, at.now);
+        if !sink.wants_topic(body.topic()) {
+            self.store.tally(at.stream, |c| c.filtered += 1);
+            return self.reuse(bytes);
+        }
+        self.store.tally(at.stream, |c| c.delivered += 1);
+        let layout = body.layout();
+        sink.message(Received {
+            stream: at.id,
+            number,
+            sequence: at.sequence,
+            bytes,
+            layout,
+        });
+    }
+
+    fn malformed(&mut self, at: Context, error: &BodyError, bytes: BodyBytes<'_>) {
+        self.store
+            .tally(at.stream, |counts| counts.count_malformed(error));
+        self.reuse(bytes);
+    }
+
+    fn reuse(&mut self, bytes: BodyBytes<'_>) {
+        if let BodyBytes::Owned(buffer) = bytes {
+            self.recycle(buffer);
+        }
+    }
+
+    /// Gives up messages that have made no progress for [`Limits::expiry`].
+    ///
+    /// [`datagram`](Self::datagram) does this as well; a receiver that hears
+    /// nothing must be told the time with this one.
+    pub fn expire(&mut self, now: Duration) {
+        self.store.expire(now);
+    }
+
+    /// When [`expire`](Self::expire) next has something to do.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Duration> {
+        self.store.pool.next_expiry(self.store.limits.expiry)
+    }
+
+    /// Takes back a buffer that came out of [`BodyBytes::Owned`], for the next
+    /// message. A bounded few are kept, within the budget.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        let limits = &self.store.limits;
+        self.store.pool.keep_spares(buffer, Vec::new(), limits);
+    }
+
+    /// The account of everything fed in so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            messages: self.store.totals,
+            streams_started: self.store.streams_started,
+            departed: self.store.departed,
+            ..self.counters
+        }
+    }
+
+    /// The account of each stream known.
+    pub fn streams(&self) -> impl Iterator<Item = StreamReport> {
+        self.store.streams.values().map(streams::Stream::report)
+    }
+
+    /// The account of one stream.
+    #[must_use]
+    pub fn stream(&self, id: StreamId) -> Option<StreamReport> {
+        self.store.streams.by_id(id).map(streams::Stream::report)
+    }
+
+    /// How many streams are known.
+    #[must_use]
+    pub const fn stream_count(&self) -> usize {
+        self.store.streams.len()
+    }
+
+    /// How many messages are under reassembly.
+    #[must_use]
+    pub const fn pending(&self) -> usize {
+        self.store.pool.len()
+    }
+
+    /// Bytes allocated for messages under reassembly and spare buffers; never
+    /// more than [`Limits::max_bytes`].
+    #[must_use]
+    pub const fn allocated_bytes(&self) -> usize {
+        self.store.pool.used()
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.store.limits
+    }
+}
+
+impl<S> fmt::Debug for Demux<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Demux")
+            .field("limits", &self.store.limits)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,229 @@
+//! The table of streams.
+
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+use core::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::demux::arena::{Arena, Key, List};
+use crate::demux::counters::{MessageCounts, StreamReport};
+use crate::header::StreamId;
+use crate::tracker::SequenceTracker;
+
+/// Words of the bitmap of message numbers: 4096 numbers, because a train of
+/// coalesced datagrams holds thousands of messages.
+const NUMBER_WORDS: usize = 64;
+
+/// Which streams give way first when the table is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Class {
+    /// Unproven, nothing under reassembly.
+    Idle,
+    /// Unproven, something under reassembly.
+    Busy,
+    /// Has completed a message.
+    Proven,
+}
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: StreamId,
+    pub(crate) datagrams: SequenceTracker,
+    pub(crate) numbers: SequenceTracker<NUMBER_WORDS>,
+    pub(crate) counts: MessageCounts,
+    /// Messages under reassembly, ordered by number.
+    pub(crate) pending: Vec<(u64, Key)>,
+    /// The same, least recently advanced first.
+    pub(crate) recent: List,
+    /// Bytes charged for them.
+    pub(crate) bytes: usize,
+    pub(crate) proven: bool,
+    heard: Duration,
+    class: Class,
+}
+
+impl Stream {
+    const fn new(id: StreamId, now: Duration) -> Self {
+        Self {
+            id,
+            datagrams: SequenceTracker::new(),
+            numbers: SequenceTracker::new(),
+            counts: MessageCounts::NONE,
+            pending: Vec::new(),
+            recent: List::new(),
+            bytes: 0,
+            proven: false,
+            heard: now,
+            class: Class::Idle,
+        }
+    }
+
+    pub(crate) fn find(&self, number: u64) -> Option<Key> {
+        let at = self.position(number).ok()?;
+        self.pending.get(at).map(|(_, key)| *key)
+    }
+
+    fn position(&self, number: u64) -> Result<usize, usize> {
+        self.pending
+            .binary_search_by_key(&number, |(number, _)| *number)
+    }
+
+    pub(crate) fn add(&mut self, number: u64, key: Key) {
+        if let Err(at) = self.position(number) {
+            self.pending.insert(at, (number, key));
+        }
+    }
+
+    pub(crate) fn forget(&mut self, number: u64) {
+        if let Ok(at) = self.position(number) {
+            self.pending.remove(at);
+        }
+    }
+
+    const fn class_now(&self) -> Class {
+        match (self.proven, self.pending.is_empty()) {
+            (true, _) => Class::Proven,
+            (false, true) => Class::Idle,
+            (false, false) => Class::Busy,
+        }
+    }
+
+    pub(crate) const fn report(&self) -> StreamReport {
+        StreamReport {
+            id: self.id,
+            datagrams: self.datagrams.counts(),
+            numbers: self.numbers.counts(),
+            messages: self.counts,
+            pending: self.pending.len(),
+            bytes: self.bytes,
+            proven: self.proven,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Lists {
+    idle: List,
+    busy: List,
+    proven: List,
+}
+
+impl Lists {
+    const fn of(&mut self, class: Class) -> &mut List {
+        match class {
+            Class::Idle => &mut self.idle,
+            Class::Busy => &mut self.busy,
+            Class::Proven => &mut self.proven,
+        }
+    }
+}
+
+/// All streams, by id, and by who was heard least recently.
+#[derive(Debug)]
+pub(crate) struct Streams<S> {
+    keys: HashMap<StreamId, Key, S>,
+    arena: Arena<Stream, 1>,
+    lists: Lists,
+    last: Option<(StreamId, Key)>,
+}
+
+impl<S: BuildHasher> Streams<S> {
+    pub(crate) const fn new(hasher: S) -> Self {
+        Self {
+            keys: HashMap::with_hasher(hasher),
+            arena: Arena::new(),
+            lists: Lists {
+                idle: List::new(),
+                busy: List::new(),
+                proven: List::new(),
+            },
+            last: None,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.arena.len()
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Stream> {
+        self.arena.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Stream> {
+        self.arena.get_mut(key)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Stream> {
+        self.arena.values()
+    }
+
+    pub(crate) fn by_id(&self, id: StreamId) -> Option<&Stream> {
+        self.get(*self.keys.get(&id)?)
+    }
+
+    /// The key of stream `id`. Datagrams come in trains: mostly the last one.
+    pub(crate) fn key(&mut self, id: StreamId) -> Option<Key> {
+        if let Some((last, key)) = self.last
+            && last == id
+        {
+            return Some(key);
+        }
+        let key = *self.keys.get(&id)?;
+        self.last = Some((id, key));
+        Some(key)
+    }
+
+    pub(crate) fn insert(&mut self, id: StreamId, now: Duration) -> Option<Key> {
+        let key = self.arena.insert(Stream::new(id, now))?;
+        self.arena.push_back(0, &mut self.lists.idle, key);
+        self.keys.insert(id, key);
+        self.last = Some((id, key));
+        Some(key)
+    }
+
+    /// Which stream gives way to a new one: those that have not completed a
+    /// message, first without and then with something under reassembly; then
+    /// those that have, if silent for `idle`; of each the least recently heard.
+    pub(crate) fn victim(&self, now: Duration, idle: Duration) -> Option<Key> {
+        let silent = |key: &Key| {
+            self.get(*key)
+                .is_some_and(|stream| now.saturating_sub(stream.heard) >= idle)
+        };
+        let unproven = self.lists.idle.front().or(self.lists.busy.front());
+        unproven.or_else(|| self.lists.proven.front().filter(silent))
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Stream> {
+        let stream = self.arena.get(key)?;
+        let (id, class) = (stream.id, stream.class);
+        self.arena.unlink(0, self.lists.of(class), key);
+        self.keys.remove(&id);
+        self.last = None;
+        self.arena.remove(key)
+    }
+
+    /// Notes that a datagram of the stream was accepted.
+    pub(crate) fn heard(&mut self, key: Key, now: Duration) {
+        let Some(stream) = self.arena.get_mut(key) else {
+            return;
+        };
+        stream.heard = now;
+        let class = stream.class;
+        self.arena.touch(0, self.lists.of(class), key);
+    }
+
+    /// Puts the stream on the list where it belongs by now.
+    pub(crate) fn settle(&mut self, key: Key) {
+        let Some(stream) = self.arena.get_mut(key) else {
+            return;
+        };
+        let (before, after) = (stream.class, stream.class_now());
+        if before == after {
+            return;
+        }
+        stream.class = after;
+        self.arena.unlink(0, self.lists.of(before), key);
+        self.arena.push_back(0, self.lists.of(after), key);
+    }
+}

@@ -1,0 +1,263 @@
+//! Which numbers of a sequence have been seen, in constant memory.
+
+/// How far ahead (or behind) a number may be before it is taken for a jump.
+pub const MAX_JUMP: u64 = 1 << 24;
+/// How closely a second number must follow a jump to confirm it.
+pub const RESTART_WINDOW: u64 = 64;
+
+/// Bits in a word of the bitmap.
+const WORD: u64 = 64;
+
+/// What a number is to the sequence in which it was observed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Arrival {
+    /// New: the first, the next one, or one from before the first.
+    New,
+    /// New, and numbers before it are missing so far.
+    Gap {
+        /// How many.
+        missing: u64,
+    },
+    /// New: it had been counted as missing, and no longer is.
+    Late,
+    /// Seen before.
+    Duplicate,
+    /// Older than the window: cannot be told from a duplicate.
+    Stale,
+    /// More than [`MAX_JUMP`] away. The next number to be observed decides
+    /// whether it was an accident or where the sequence now is.
+    Jump,
+    /// New: the second number in a row near a jump. The sequence starts here
+    /// anew.
+    Restarted,
+}
+
+impl Arrival {
+    /// Whether the number is seen for the first time, and is to be used.
+    #[must_use]
+    pub const fn is_new(self) -> bool {
+        !matches!(self, Self::Duplicate | Self::Stale | Self::Jump)
+    }
+}
+
+/// The account of a sequence.
+///
+/// `received + missing == spanned` always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct SequenceCounts {
+    /// The first number seen since the last restart. A receiver that was there
+    /// from the start may count `first - before_first` numbers as missing too.
+    pub first: u64,
+    /// The highest number seen since the last restart.
+    pub highest: u64,
+    /// Numbers from first to highest, added up over all restarts.
+    pub spanned: u64,
+    /// Numbers seen, of those spanned; each once.
+    pub received: u64,
+    /// Numbers not seen, of those spanned.
+    pub missing: u64,
+    /// Numbers seen which precede the first; in neither of the above.
+    pub before_first: u64,
+    /// Numbers which were missing and came after all; in `received`.
+    pub late: u64,
+    /// Numbers seen again.
+    pub duplicate: u64,
+    /// Numbers older than the window.
+    pub stale: u64,
+    /// Numbers more than [`MAX_JUMP`] away.
+    pub jumps: u64,
+    /// How often the sequence started anew.
+    pub restarts: u64,
+}
+
+/// Tells new numbers of a sequence from duplicates, and counts what is missing.
+///
+/// Remembers the last `64 * WORDS` numbers, 1024 unless said otherwise. A
+/// number more than [`MAX_JUMP`] away is not believed until a second one
+/// confirms it, as in RFC 3550 appendix A.1: one forged datagram must not
+/// disturb an honest stream.
+///
+/// ```
+/// use mcl_wire::{Arrival, SequenceTracker};
+/// let mut tracker: SequenceTracker = SequenceTracker::new();
+/// assert_eq!(tracker.observe(7), Arrival::New);
+/// assert_eq!(tracker.observe(10), Arrival::Gap { missing: 2 });
+/// assert_eq!(tracker.observe(8), Arrival::Late);
+/// assert_eq!(tracker.observe(8), Arrival::Duplicate);
+/// assert_eq!(tracker.counts().missing, 1);
+/// ```
+#[derive(Clone, Debug)]
+pub struct SequenceTracker<const WORDS: usize = 16> {
+    seen: [u64; WORDS],
+    started: bool,
+    candidate: Option<u64>,
+    counts: SequenceCounts,
+}
+
+impl<const WORDS: usize> Default for SequenceTracker<WORDS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const WORDS: usize> SequenceTracker<WORDS> {
+    /// How many numbers are remembered.
+    pub const WINDOW: u64 = {
+        assert!(WORDS > 0, "a tracker needs room for a number");
+        WORDS as u64 * WORD
+    };
+
+    /// A tracker that has seen nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            seen: [0; WORDS],
+            started: false,
+            candidate: None,
+            counts: SequenceCounts {
+                first: 0,
+                highest: 0,
+                spanned: 0,
+                received: 0,
+                missing: 0,
+                before_first: 0,
+                late: 0,
+                duplicate: 0,
+                stale: 0,
+                jumps: 0,
+                restarts: 0,
+            },
+        }
+    }
+
+    /// The account so far.
+    #[must_use]
+    pub const fn counts(&self) -> SequenceCounts {
+        self.counts
+    }
+
+    /// Takes note of `number`.
+    pub fn observe(&mut self, number: u64) -> Arrival {
+        if !self.started {
+            self.start(number);
+            return Arrival::New;
+        }
+        let highest = self.counts.highest;
+        match number.checked_sub(highest) {
+            Some(0) => self.old(number),
+            Some(ahead @ 1..=MAX_JUMP) => self.ahead(number, ahead),
+            None if highest.saturating_sub(number) <= MAX_JUMP => self.old(number),
+            _ => self.jump(number),
+        }
+    }
+
+    /// Lets the next number start the sequence anew, wherever it is.
+    pub fn restart(&mut self) {
+        if self.started {
+            self.started = false;
+            self.counts.restarts = self.counts.restarts.saturating_add(1);
+        }
+    }
+
+    fn start(&mut self, number: u64) {
+        self.started = true;
+        self.candidate = None;
+        self.seen = [0; WORDS];
+        self.mark(number);
+        self.counts.first = number;
+        self.counts.highest = number;
+        add(&mut self.counts.spanned, 1);
+        add(&mut self.counts.received, 1);
+    }
+
+    fn ahead(&mut self, number: u64, ahead: u64) -> Arrival {
+        self.candidate = None;
+        self.forget(ahead);
+        self.mark(number);
+        self.counts.highest = number;
+        let missing = ahead.saturating_sub(1);
+        add(&mut self.counts.spanned, ahead);
+        add(&mut self.counts.received, 1);
+        add(&mut self.counts.missing, missing);
+        if missing == 0 {
+            Arrival::New
+        } else {
+            Arrival::Gap { missing }
+        }
+    }
+
+    fn old(&mut self, number: u64) -> Arrival {
+        self.candidate = None;
+        let age = self.counts.highest.saturating_sub(number);
+        if age >= Self::WINDOW {
+            add(&mut self.counts.stale, 1);
+            return Arrival::Stale;
+        }
+        if !self.mark(number) {
+            add(&mut self.counts.duplicate, 1);
+            return Arrival::Duplicate;
+        }
+        if number < self.counts.first {
+            add(&mut self.counts.before_first, 1);
+            return Arrival::New;
+        }
+        self.counts.missing = self.counts.missing.saturating_sub(1);
+        add(&mut self.counts.received, 1);
+        add(&mut self.counts.late, 1);
+        Arrival::Late
+    }
+
+    fn jump(&mut self, number: u64) -> Arrival {
+        let distance = self.candidate.and_then(|at| number.checked_sub(at));
+        if let Some(1..=RESTART_WINDOW) = distance {
+            self.restart();
+            self.start(number);
+            return Arrival::Restarted;
+        }
+        self.candidate = Some(number);
+        add(&mut self.counts.jumps, 1);
+        Arrival::Jump
+    }
+
+    /// Marks `number` as seen; `false` if it was already.
+    fn mark(&mut self, number: u64) -> bool {
+        let at = number % Self::WINDOW;
+        let bit = 1_u64 << (at % WORD);
+        let Some(word) = self.word(at) else {
+            return false;
+        };
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    fn word(&mut self, at: u64) -> Option<&mut u64> {
+        self.seen.get_mut(usize::try_from(at / WORD).ok()?)
+    }
+
+    /// Clears the places of the `ahead` numbers that follow the highest.
+    fn forget(&mut self, ahead: u64) {
+        if ahead >= Self::WINDOW {
+            self.seen = [0; WORDS];
+            return;
+        }
+        let mut at = (self.counts.highest % Self::WINDOW + 1) % Self::WINDOW;
+        let mut left = ahead;
+        while left > 0 {
+            let bits = (WORD - at % WORD).min(left);
+            let mask = (u64::MAX >> (WORD - bits)) << (at % WORD);
+            if let Some(word) = self.word(at) {
+                *word &= !mask;
+            }
+            at = (at + bits) % Self::WINDOW;
+            left -= bits;
+        }
+    }
+}
+
+/// Counters stop at their end rather than start again.
+const fn add(counter: &mut u64, amount: u64) {
+    *counter = counter.saturating_add(amount);
+}

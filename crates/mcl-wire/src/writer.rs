@@ -1,0 +1,185 @@
+//! Several small messages in one datagram.
+
+use core::fmt;
+
+use crate::cursor::Writer;
+use crate::frame::{FRAME_FLAG_NUMBERED, FRAME_HEADER_LEN, FRAME_MESSAGE, FRAME_PADDING};
+use crate::head::BodyHead;
+use crate::header::{HEADER_LEN, Header, MAX_DATAGRAM_LEN};
+
+/// Writes a datagram of whole messages into the caller's buffer.
+///
+/// A message that does not fit is refused and leaves the datagram as it was.
+/// To keep a datagram open between calls, [`suspend`](Self::suspend) and
+/// [`resume`](Self::resume) it.
+#[derive(Debug)]
+pub struct DatagramWriter<'b> {
+    buffer: &'b mut [u8],
+    state: WriterState,
+}
+
+/// How far a suspended [`DatagramWriter`] has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WriterState {
+    len: usize,
+    previous: Option<u64>,
+}
+
+impl WriterState {
+    /// Bytes written, the header's included.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no message has been written yet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.previous.is_none()
+    }
+}
+
+impl<'b> DatagramWriter<'b> {
+    /// Begins a datagram in `buffer`, whose length is the most it may have
+    /// (bytes beyond [`MAX_DATAGRAM_LEN`] are not used).
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the buffer is too short for a header.
+    pub fn new(buffer: &'b mut [u8], header: Header) -> Result<Self, Full> {
+        let state = WriterState {
+            len: HEADER_LEN,
+            previous: None,
+        };
+        let mut writer = Self::resume(buffer, state);
+        writer.set_header(header)?;
+        Ok(writer)
+    }
+
+    /// Goes on with a datagram in the buffer in which it was begun.
+    #[must_use]
+    pub fn resume(buffer: &'b mut [u8], state: WriterState) -> Self {
+        let capacity = buffer.len().min(MAX_DATAGRAM_LEN);
+        Self {
+            buffer: buffer.get_mut(..capacity).unwrap_or_default(),
+            state,
+        }
+    }
+
+    /// Lets the buffer go; the datagram can be resumed.
+    #[must_use]
+    pub const fn suspend(self) -> WriterState {
+        self.state
+    }
+
+    /// Writes the header anew: a datagram that waited for company learns its
+    /// sequence number only when it is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the buffer is too short for a header.
+    pub fn set_header(&mut self, header: Header) -> Result<(), Full> {
+        let available = self.buffer.len();
+        let place = self.buffer.first_chunk_mut().ok_or(Full {
+            needed: HEADER_LEN,
+            available,
+        })?;
+        *place = header.encode();
+        Ok(())
+    }
+
+    /// Appends message `number`. Its number is written if it is the first of
+    /// the datagram or does not follow the one before.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the message does not fit; nothing is written then.
+    pub fn message(&mut self, number: u64, head: &BodyHead, payload: &[u8]) -> Result<(), Full> {
+        let full = self.full(number, head.len().saturating_add(payload.len()));
+        let needed = full.needed;
+        if needed > full.available {
+            return Err(full);
+        }
+        let numbered = !self.follows(number);
+        let frame_len = u16::try_from(needed.saturating_sub(FRAME_HEADER_LEN)).map_err(|_| full)?;
+        let flags = if numbered { FRAME_FLAG_NUMBERED } else { 0 };
+        let mut writer = Writer::new(self.buffer.get_mut(self.state.len..).unwrap_or_default());
+        writer
+            .put(&[FRAME_MESSAGE, flags])
+            .put(&frame_len.to_be_bytes());
+        if numbered {
+            writer.put(&number.to_be_bytes());
+        }
+        writer.put(head.as_bytes()).put(payload);
+        self.state.len = self.state.len.saturating_add(needed);
+        self.state.previous = Some(number);
+        Ok(())
+    }
+
+    /// What a message of `body_len` bytes would need.
+    fn full(&self, number: u64, body_len: usize) -> Full {
+        let number_len = if self.follows(number) { 0 } else { 8 };
+        Full {
+            needed: body_len.saturating_add(FRAME_HEADER_LEN + number_len),
+            available: self.buffer.len().saturating_sub(self.state.len),
+        }
+    }
+
+    fn follows(&self, number: u64) -> bool {
+        let implied = self.state.previous.and_then(|number| number.checked_add(1));
+        implied == Some(number)
+    }
+
+    /// Whether message `number` with a body of `body_len` bytes fits.
+    #[must_use]
+    pub fn fits(&self, number: u64, body_len: usize) -> bool {
+        let full = self.full(number, body_len);
+        full.needed <= full.available
+    }
+
+    /// Pads the datagram with zeros to `len` bytes, or to the buffer's end if
+    /// that comes first. Nothing may be appended after padding.
+    pub fn pad_to(&mut self, len: usize) {
+        let end = len.min(self.buffer.len());
+        if let Some(padding) = self.buffer.get_mut(self.state.len..end) {
+            padding.fill(FRAME_PADDING);
+            self.state.len = end;
+        }
+    }
+
+    /// Bytes written so far, the header's included.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.state.len
+    }
+
+    /// Whether no message has been written yet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.state.is_empty()
+    }
+
+    /// Ends the datagram and gives its length.
+    #[must_use]
+    pub const fn finish(self) -> usize {
+        self.state.len
+    }
+}
+
+/// What was to be written does not fit into the datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full {
+    /// Bytes needed.
+    pub needed: usize,
+    /// Bytes left.
+    pub available: usize,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { needed, available } = self;
+        write!(f, "{needed} bytes do not fit into the {available} left")
+    }
+}
+
+impl core::error::Error for Full {}
