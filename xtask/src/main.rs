@@ -1,2 +1,62 @@
-//! Workspace commands.
-fn main() {}
+//! Commands of the MCL workspace: `cargo xtask help` lists them.
+
+mod ci;
+mod command;
+mod demo;
+mod netsetup;
+mod test;
+
+use std::env;
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: cargo xtask <command>
+
+  demo                  a publisher and two listeners exchange messages, here and now
+  netsetup [option]     make this machine ready for IPv6 multicast, and prove it
+      --dry-run         print what would be done, change nothing
+      --check           diagnose only; exit status 0: ready, 1: not usable,
+                        2: usable, but its receive buffers are small
+      --undo            take back exactly what netsetup made
+      --persist         also write the buffer sizes to sysctl.d
+  test [-- filter...]   the whole test suite, in private network namespaces
+  ci [step...]          every gate, or the ones named; `cargo xtask ci list` lists them
+  help                  this text
+";
+
+/// What a command returns: its exit status, or an error that has not been shown.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing is left to be done if standard error is closed too.
+            let _ = writeln!(io::stderr(), "xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Outcome {
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", arguments),
+    };
+    match command {
+        "demo" => demo::main(rest),
+        "netsetup" => netsetup::main(rest),
+        "test" => test::main(rest),
+        test::INSIDE => test::inside(rest),
+        test::INSIDE_RUN => test::inside_run(rest),
+        "ci" => ci::main(rest),
+        "help" | "--help" | "-h" => {
+            io::stdout().write_all(HELP.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        other => Err(format!("no command {other:?}; `cargo xtask help` lists them").into()),
+    }
+}

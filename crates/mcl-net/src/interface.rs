@@ -7,7 +7,6 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::choice::make_one;
 use crate::netlink::{self, Failure, Ipv6State, Link};
 
 /// The smallest MTU on which IPv6 runs (RFC 8200, section 5).
@@ -337,7 +336,6 @@ impl Reason {
     pub fn remedy(&self) -> Vec<String> {
         let name = &self.interface;
         match self.kind {
-            ReasonKind::Loopback => make_one(),
             ReasonKind::NoMulticast => vec![format!("ip link set dev {name} multicast on")],
             ReasonKind::MtuTooSmall { .. } => vec![format!("ip link set dev {name} mtu 1500")],
             ReasonKind::Down => vec![format!("ip link set dev {name} up")],
@@ -345,7 +343,7 @@ impl Reason {
             ReasonKind::Ipv6Disabled => {
                 vec![format!("sysctl -w net/ipv6/conf/{name}/disable_ipv6=0")]
             }
-            ReasonKind::NoIpv6 | ReasonKind::Tentative => Vec::new(),
+            ReasonKind::Loopback | ReasonKind::NoIpv6 | ReasonKind::Tentative => Vec::new(),
             ReasonKind::NoIpv6Address { suggestion } | ReasonKind::NoCarrier { suggestion } => {
                 vec![format!("ip address add {suggestion}/64 dev {name}")]
             }

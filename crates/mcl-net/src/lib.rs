@@ -43,6 +43,7 @@ mod choice;
 mod error;
 mod group;
 mod interface;
+mod machine;
 mod netlink;
 mod pacing;
 mod receiver;
@@ -54,6 +55,9 @@ pub use group::{Group, GroupError, Scope};
 pub use interface::{
     AddressState, Interface, InterfaceAddress, InterfaceError, Reason, ReasonKind, Usability,
     interfaces,
+};
+pub use machine::{
+    BufferSetting, Finding, Machine, RECOMMENDED_RECEIVE_BUFFER, SelfTestError, Severity, self_test,
 };
 pub use pacing::{ORDINARY_RECEIVE_BUFFER, PacedRate, Pacer, Pacing, Reach, receive_buffer_limit};
 pub use receiver::{

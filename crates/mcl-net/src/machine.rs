@@ -286,8 +286,13 @@ impl fmt::Display for Finding {
             ),
             Self::SmallBuffer { setting, value } => write!(
                 f,
-                "{} is {value}, less than {RECOMMENDED_RECEIVE_BUFFER}: large messages are sent slowly, so that receivers keep up",
-                setting.name()
+                "{} is {value}, less than {RECOMMENDED_RECEIVE_BUFFER}: {}",
+                setting.name(),
+                match setting {
+                    BufferSetting::Max =>
+                        "large messages are sent slowly, so that receivers keep up",
+                    BufferSetting::Default => "programs that ask for no size lose more",
+                }
             ),
             Self::UnknownBuffer { setting } => {
                 write!(
@@ -322,12 +327,14 @@ pub fn self_test(interface: &Interface) -> Result<Duration, SelfTestError> {
     let token = RandomState::new().build_hasher().finish();
     let group = random_group(token)?;
     let mut receiver = Receiver::open(group, interface, &ReceiverOptions::default())?;
-    let mut options = SenderOptions::default();
-    options.hops = 0;
+    let options = SenderOptions {
+        hops: 0,
+        ..SenderOptions::default()
+    };
     let mut sender = Sender::open(group, interface, &options)?;
     let token = token.to_be_bytes();
     // The address is waited for here, and is no part of the time measured.
-    sender.send_train(&[IoSlice::new(&[])], 1, Blocking::Yes)?;
+    sender.send_train(&[IoSlice::new(&[0])], 1, Blocking::Yes)?;
     let sent = Instant::now();
     sender.send_train(&[IoSlice::new(&token)], token.len(), Blocking::Yes)?;
     if await_token(&mut receiver, &token, sent + ARRIVES_WITHIN)? {

@@ -287,7 +287,10 @@ mod tests {
     fn raw_copies_neither_in_nor_out() {
         let value = b"bytes".as_slice();
         let mut scratch = Vec::new();
-        assert_eq!(Raw.encode(value, &mut scratch).unwrap().as_ptr(), value.as_ptr());
+        assert_eq!(
+            Raw.encode(value, &mut scratch).unwrap().as_ptr(),
+            value.as_ptr()
+        );
         assert_eq!(scratch.capacity(), 0);
 
         let payload = Payload::from(value.to_vec());

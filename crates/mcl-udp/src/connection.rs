@@ -294,7 +294,9 @@ pub enum ConnectionError {
         address: Ipv4Addr,
     },
     /// The address is not in `ff00::/8`.
-    #[error("{address} is not a multicast address; these begin with ff: choose one such as ff15::1")]
+    #[error(
+        "{address} is not a multicast address; these begin with ff: choose one such as ff15::1"
+    )]
     NotMulticast {
         /// The address given.
         address: Ipv6Addr,
@@ -471,7 +473,10 @@ mod tests {
         let address = "fd34::1".parse().unwrap();
         assert_eq!(Connection::new("fd34::1"), Err(E::NotMulticast { address }));
         let address = "ff1f::1".parse().unwrap();
-        assert_eq!(Connection::new("ff1f::1"), Err(E::ReservedScope { address }));
+        assert_eq!(
+            Connection::new("ff1f::1"),
+            Err(E::ReservedScope { address })
+        );
         for text in ["", "http", "0x10", "99999999999999999999"] {
             let error = E::PortNotANumber {
                 text: text.to_owned(),
@@ -485,7 +490,10 @@ mod tests {
         assert_eq!(Connection::new("ff15::1%"), Err(E::EmptyInterface));
         let zero = E::Interface(ParseChoiceError::IndexZero);
         assert_eq!(Connection::new("ff15::1%0"), Err(zero));
-        assert!(matches!(Connection::new("ff15::1%a b"), Err(E::Interface(_))));
+        assert!(matches!(
+            Connection::new("ff15::1%a b"),
+            Err(E::Interface(_))
+        ));
     }
 
     #[test]
@@ -502,7 +510,10 @@ mod tests {
         for text in texts {
             let message = Connection::new(text).unwrap_err().to_string();
             assert!(!message.starts_with(char::is_uppercase), "{message}");
-            assert!(message.contains("ff15::1") || message.contains("26000"), "{message}");
+            assert!(
+                message.contains("ff15::1") || message.contains("26000"),
+                "{message}"
+            );
         }
     }
 
@@ -553,7 +564,12 @@ mod tests {
 
     #[test]
     fn json_and_toml_round_trip() {
-        for text in ["ff15::1", "[ff15::1%eth0]:26001", "ff15::1%2", "ff15::1%fd34::1"] {
+        for text in [
+            "ff15::1",
+            "[ff15::1%eth0]:26001",
+            "ff15::1%2",
+            "ff15::1%fd34::1",
+        ] {
             let first = connection(text);
             let json = serde_json::to_string(&first).unwrap();
             assert_eq!(serde_json::from_str::<Connection>(&json).unwrap(), first);
@@ -563,7 +579,10 @@ mod tests {
         let plain = serde_json::to_string(&connection("ff15::1")).unwrap();
         assert_eq!(plain, r#"{"url":"ff15::1","port":26000}"#);
         let full = toml::to_string(&connection("ff15::1%eth0")).unwrap();
-        assert_eq!(full, "url = \"ff15::1\"\nport = 26000\ninterface = \"eth0\"\n");
+        assert_eq!(
+            full,
+            "url = \"ff15::1\"\nport = 26000\ninterface = \"eth0\"\n"
+        );
     }
 
     #[test]
@@ -575,7 +594,10 @@ mod tests {
             (r#"{"url": "ff15::1", "topics": ["a"], "x": {}}"#, "ff15::1"),
             (r#"{"interface": "v0", "url": "ff15::1"}"#, "ff15::1%v0"),
             (r#"{"url": "[ff15::1%v0]:26001"}"#, "[ff15::1%v0]:26001"),
-            (r#"{"url": "[ff15::1]:26001", "port": 26001}"#, "[ff15::1]:26001"),
+            (
+                r#"{"url": "[ff15::1]:26001", "port": 26001}"#,
+                "[ff15::1]:26001",
+            ),
         ];
         for (json, text) in cases {
             let read: Connection = serde_json::from_str(json).unwrap();
@@ -587,11 +609,23 @@ mod tests {
     fn maps_that_are_no_connection_say_why() {
         let cases = [
             (r"{}", "missing field `url`"),
-            (r#"{"url": 3}"#, "invalid type: integer `3`, expected a string"),
+            (
+                r#"{"url": 3}"#,
+                "invalid type: integer `3`, expected a string",
+            ),
             (r#"{"url": "x"}"#, r#""x" is not an IPv6 address"#),
-            (r#"{"url": "ff15::1", "port": 80}"#, "port 80 is out of range"),
-            (r#"{"url": "ff15::1", "port": -1}"#, "port -1 is out of range"),
-            (r#"{"url": "ff15::1", "interface": ""}"#, "the interface is empty"),
+            (
+                r#"{"url": "ff15::1", "port": 80}"#,
+                "port 80 is out of range",
+            ),
+            (
+                r#"{"url": "ff15::1", "port": -1}"#,
+                "port -1 is out of range",
+            ),
+            (
+                r#"{"url": "ff15::1", "interface": ""}"#,
+                "the interface is empty",
+            ),
             (
                 r#"{"url": "[ff15::1]:26001", "port": 26002}"#,
                 "the url says port 26001, the key `port` says 26002",
@@ -602,7 +636,9 @@ mod tests {
             ),
         ];
         for (json, expected) in cases {
-            let message = serde_json::from_str::<Connection>(json).unwrap_err().to_string();
+            let message = serde_json::from_str::<Connection>(json)
+                .unwrap_err()
+                .to_string();
             assert!(message.starts_with(expected), "{json}: {message}");
         }
     }

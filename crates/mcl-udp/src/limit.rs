@@ -21,7 +21,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess,
     VariantAccess, Visitor,
 };
 
@@ -36,8 +36,7 @@ pub(crate) const MAX_DEPTH: usize = 128;
 /// What is left to one decoding.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// The most that a visitor may be told to expect.
-    announced: usize,
+    payload_len: usize,
     elements: Cell<usize>,
     depth: Cell<usize>,
     exceeded: Cell<Option<Exceeded>>,
@@ -46,16 +45,16 @@ pub(crate) struct Budget {
 /// The bound that a decoding ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exceeded {
-    Elements,
-    Depth,
+    Elements { limit: usize },
+    Depth { limit: usize },
 }
 
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Elements => "more elements than the payload has room for",
-            Self::Depth => "nested too deep",
-        })
+        match self {
+            Self::Elements { limit } => write!(f, "more than {limit} elements"),
+            Self::Depth { limit } => write!(f, "nested more than {limit} deep"),
+        }
     }
 }
 
@@ -63,8 +62,8 @@ impl Budget {
     /// The budget of a payload of `len` bytes.
     pub(crate) fn for_payload(len: usize) -> Self {
         Self {
-            announced: len,
-            elements: Cell::new(len.saturating_add(FREE_ELEMENTS)),
+            payload_len: len,
+            elements: Cell::new(max_elements(len)),
             depth: Cell::new(MAX_DEPTH),
             exceeded: Cell::new(None),
         }
@@ -77,10 +76,9 @@ impl Budget {
     }
 
     /// A seed that reads a `T` within this budget.
-    pub(crate) fn seed<T>(&self) -> impl for<'de> DeserializeSeed<'de, Value = T>
-    where
-        T: serde::de::DeserializeOwned,
-    {
+    pub(crate) fn seed<T: DeserializeOwned>(
+        &self,
+    ) -> impl for<'de> DeserializeSeed<'de, Value = T> {
         Limited {
             inner: PhantomData::<T>,
             budget: self,
@@ -88,20 +86,23 @@ impl Budget {
         }
     }
 
+    #[inline]
     fn spend<E: Error>(&self, cost: usize) -> Result<(), E> {
         match self.elements.get().checked_sub(cost) {
             Some(left) => {
                 self.elements.set(left);
                 Ok(())
             }
-            None => Err(self.refuse(Exceeded::Elements)),
+            None => Err(self.refuse(Exceeded::Elements {
+                limit: max_elements(self.payload_len),
+            })),
         }
     }
 
     fn descend<R, E: Error>(&self, read: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let depth = self.depth.get();
         let Some(below) = depth.checked_sub(1) else {
-            return Err(self.refuse(Exceeded::Depth));
+            return Err(self.refuse(Exceeded::Depth { limit: MAX_DEPTH }));
         };
         self.depth.set(below);
         let result = read();
@@ -114,6 +115,10 @@ impl Budget {
         self.exceeded.set(Some(exceeded));
         E::custom(exceeded)
     }
+}
+
+const fn max_elements(payload_len: usize) -> usize {
+    payload_len.saturating_add(FREE_ELEMENTS)
 }
 
 /// One side of the conversation between a format and a type, watched: a
@@ -133,6 +138,16 @@ impl<'b, X> Limited<'b, X> {
             budget: self.budget,
             cost,
         }
+    }
+
+    /// Passes an element on for its cost. The end of a sequence is none: it takes
+    /// no byte of its own.
+    #[inline]
+    fn charge<T, E: Error>(&self, element: Option<T>) -> Result<Option<T>, E> {
+        if element.is_some() {
+            self.budget.spend(self.cost)?;
+        }
+        Ok(element)
     }
 }
 
@@ -335,14 +350,14 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Limited<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.budget.spend(self.cost)?;
         let seed = self.wrap(seed, 0);
-        self.inner.next_element_seed(seed)
+        let element = self.inner.next_element_seed(seed)?;
+        self.charge(element)
     }
 
     fn size_hint(&self) -> Option<usize> {
         let hint = self.inner.size_hint()?;
-        Some(hint.min(self.budget.announced))
+        Some(hint.min(self.budget.payload_len))
     }
 }
 
@@ -354,9 +369,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Limited<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.budget.spend(self.cost)?;
         let seed = self.wrap(seed, 0);
-        self.inner.next_key_seed(seed)
+        let key = self.inner.next_key_seed(seed)?;
+        self.charge(key)
     }
 
     #[inline]
@@ -367,7 +382,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Limited<'_, A> {
 
     fn size_hint(&self) -> Option<usize> {
         let hint = self.inner.size_hint()?;
-        Some(hint.min(self.budget.announced))
+        Some(hint.min(self.budget.payload_len))
     }
 }
 
@@ -383,7 +398,14 @@ impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Limited<'b, A> {
         let budget = self.budget;
         let (value, inner) = self.inner.variant_seed(seed)?;
         let cost = 0;
-        Ok((value, Limited { inner, budget, cost }))
+        Ok((
+            value,
+            Limited {
+                inner,
+                budget,
+                cost,
+            },
+        ))
     }
 }
 
@@ -399,11 +421,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Limited<'_, A> {
         self.inner.newtype_variant_seed(seed)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        len: usize,
-        visitor: V,
-    ) -> Result<V::Value, A::Error> {
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
         let visitor = self.wrap(visitor, 0);
         self.inner.tuple_variant(len, visitor)
     }
@@ -442,5 +460,240 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Owning<V> {
 
     fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<V::Value, E> {
         self.0.visit_byte_buf(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::iter::{repeat, repeat_n};
+    use std::net::Ipv4Addr;
+
+    use serde::Deserialize;
+    use serde::de::IgnoredAny;
+    use serde::de::value::{Error as ValueError, MapDeserializer, SeqDeserializer};
+
+    use super::*;
+
+    const ROOM: usize = 1000;
+
+    fn within<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        budget: &Budget,
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        budget.seed().deserialize(deserializer)
+    }
+
+    fn from_json<T: DeserializeOwned>(budget: &Budget, json: &str) -> serde_json::Result<T> {
+        within(budget, &mut serde_json::Deserializer::from_str(json))
+    }
+
+    #[derive(Clone, Debug, PartialEq, Deserialize)]
+    enum Shape {
+        Empty,
+        Circle(f64),
+        Line(i16, i16),
+        Box { width: u8, depth: Option<u8> },
+    }
+
+    #[derive(Clone, Debug, PartialEq, Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(i64),
+        Shape(Shape),
+        Many(Vec<Either>),
+    }
+
+    #[derive(Clone, Debug, PartialEq, Deserialize)]
+    struct Meters(f32);
+
+    #[derive(Clone, Debug, PartialEq, Deserialize)]
+    struct Everything {
+        shapes: Vec<Shape>,
+        either: BTreeMap<String, Either>,
+        length: Meters,
+        pair: (char, bool),
+        none: Option<String>,
+        some: Option<Box<str>>,
+        unit: (),
+        // Text only for a format that is human-readable.
+        address: Ipv4Addr,
+        #[serde(default)]
+        missing: i128,
+    }
+
+    const EVERYTHING: &str = r#"{
+        "shapes": ["Empty", {"Circle": 1.5}, {"Line": [-1, 300]}, {"Box": {"width": 7}}],
+        "either": {"a": 1, "b": {"Circle": 2}, "c": [1, ["Empty", 2], []]},
+        "length": 2.5, "pair": ["x", true], "none": null, "some": "text", "unit": null,
+        "address": "127.0.0.1", "unknown": [{"to": "be"}, "skipped"]
+    }"#;
+
+    #[test]
+    fn what_is_within_bounds_passes_unchanged() {
+        let plain: Everything = serde_json::from_str(EVERYTHING).unwrap();
+        let budget = Budget::for_payload(EVERYTHING.len());
+        let limited: Everything = from_json(&budget, EVERYTHING).unwrap();
+        assert_eq!(limited, plain);
+        assert_eq!(budget.exceeded(), None);
+        // All the way up again.
+        assert_eq!(budget.depth.get(), MAX_DEPTH);
+    }
+
+    #[test]
+    fn errors_pass_unchanged() {
+        for json in ["", "{}", "3", &EVERYTHING.replace("7", "700")] {
+            let plain = serde_json::from_str::<Everything>(json).unwrap_err();
+            let budget = Budget::for_payload(json.len());
+            let limited = from_json::<Everything>(&budget, json).unwrap_err();
+            assert_eq!(limited.to_string(), plain.to_string());
+            assert_eq!(budget.exceeded(), None);
+        }
+    }
+
+    #[test]
+    fn elements_are_charged_wherever_they_are() {
+        let nested = "[[1, 2], [3], []]";
+        let cases = [(nested, 6), ("[]", 0), ("[[], [], []]", 3)];
+        for (json, charged) in cases {
+            let budget = Budget::for_payload(ROOM);
+            from_json::<Vec<Vec<u8>>>(&budget, json).unwrap();
+            assert_eq!(
+                budget.elements.get(),
+                max_elements(ROOM) - charged,
+                "{json}"
+            );
+            let budget = Budget::for_payload(ROOM);
+            from_json::<serde_json::Value>(&budget, json).unwrap();
+            assert_eq!(
+                budget.elements.get(),
+                max_elements(ROOM) - charged,
+                "{json}"
+            );
+        }
+        let budget = Budget::for_payload(ROOM);
+        from_json::<BTreeMap<String, Vec<u8>>>(&budget, r#"{"a": [1], "b": []}"#).unwrap();
+        assert_eq!(budget.elements.get(), max_elements(ROOM) - 3);
+    }
+
+    #[test]
+    fn tuples_and_structs_cost_nothing() {
+        let budget = Budget::for_payload(0);
+        from_json::<(u8, [u8; 3], Meters)>(&budget, "[1, [2, 3, 4], 5]").unwrap();
+        from_json::<Shape>(&budget, r#"{"Box": {"width": 1, "depth": 2}}"#).unwrap();
+        from_json::<Shape>(&budget, r#"{"Line": [1, 2]}"#).unwrap();
+        assert_eq!(budget.elements.get(), FREE_ELEMENTS);
+    }
+
+    #[test]
+    fn the_last_element_that_fits_is_read_and_the_next_refused() {
+        let units = |count| SeqDeserializer::<_, ValueError>::new(repeat_n((), count));
+        let most = ROOM + FREE_ELEMENTS;
+
+        let budget = Budget::for_payload(ROOM);
+        let read: Vec<()> = within(&budget, units(most)).unwrap();
+        assert_eq!(read.len(), most);
+
+        let budget = Budget::for_payload(ROOM);
+        let error = within::<Vec<()>, _>(&budget, units(most + 1)).unwrap_err();
+        assert_eq!(error.to_string(), format!("more than {most} elements"));
+        assert_eq!(budget.exceeded(), Some(Exceeded::Elements { limit: most }));
+    }
+
+    #[test]
+    fn a_map_without_end_is_refused() {
+        let endless = MapDeserializer::<_, ValueError>::new(repeat(((), ())));
+        let budget = Budget::for_payload(ROOM);
+        within::<BTreeMap<(), ()>, _>(&budget, endless).unwrap_err();
+        assert!(matches!(budget.exceeded(), Some(Exceeded::Elements { .. })));
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Tree(#[expect(dead_code, reason = "only its depth matters")] Vec<Tree>);
+
+    #[test]
+    fn depth_is_bounded() {
+        // JSON has a bound of its own, which is to stay out of the way.
+        let budget = Budget::for_payload(ROOM);
+        budget.depth.set(3);
+        from_json::<Tree>(&budget, "[[[], []], []]").unwrap();
+        from_json::<Tree>(&budget, "[[[[]]]]").unwrap_err();
+        let limit = MAX_DEPTH;
+        assert_eq!(budget.exceeded(), Some(Exceeded::Depth { limit }));
+    }
+
+    /// Keeps what it was told to expect.
+    #[derive(Debug, PartialEq)]
+    struct Announced(Option<usize>);
+
+    impl<'de> Deserialize<'de> for Announced {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_any(Self(None))
+        }
+    }
+
+    impl<'de> Visitor<'de> for Announced {
+        type Value = Self;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("anything with a length")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self, A::Error> {
+            let hint = access.size_hint();
+            while access.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(Self(hint))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self, A::Error> {
+            let hint = access.size_hint();
+            while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(Self(hint))
+        }
+    }
+
+    #[test]
+    fn no_more_elements_are_announced_than_the_payload_has_bytes() {
+        for (count, announced) in [(2, 2), (ROOM, ROOM), (ROOM + 1, ROOM)] {
+            let seq = SeqDeserializer::<_, ValueError>::new(repeat_n(1, count));
+            let read: Announced = within(&Budget::for_payload(ROOM), seq).unwrap();
+            assert_eq!(read, Announced(Some(announced)));
+
+            let map = MapDeserializer::<_, ValueError>::new(repeat_n((1, 1), count));
+            let read: Announced = within(&Budget::for_payload(ROOM), map).unwrap();
+            assert_eq!(read, Announced(Some(announced)));
+        }
+    }
+
+    /// Takes text only as its own.
+    #[derive(Debug, PartialEq)]
+    struct OwnedText(String);
+
+    impl<'de> Deserialize<'de> for OwnedText {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_string(Self(String::new()))
+        }
+    }
+
+    impl Visitor<'_> for OwnedText {
+        type Value = Self;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("text of one's own")
+        }
+
+        fn visit_str<E: Error>(self, _: &str) -> Result<Self, E> {
+            Err(E::custom("borrowed"))
+        }
+
+        fn visit_string<E: Error>(self, text: String) -> Result<Self, E> {
+            Ok(Self(text))
+        }
+    }
+
+    #[test]
+    fn a_visitor_that_wants_its_own_text_gets_it() {
+        let read: OwnedText = from_json(&Budget::for_payload(ROOM), r#""own""#).unwrap();
+        assert_eq!(read, OwnedText("own".to_owned()));
     }
 }

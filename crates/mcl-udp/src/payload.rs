@@ -60,7 +60,11 @@ impl Payload {
             "range {start}..{end} is not within a payload of {} bytes",
             self.len()
         );
-        Self { whole: Arc::clone(&self.whole), start: self.start + start, end: self.start + end }
+        Self {
+            whole: Arc::clone(&self.whole),
+            start: self.start + start,
+            end: self.start + end,
+        }
     }
 
     /// The bytes as a vector of one's own. It is moved out where no one else
@@ -74,7 +78,12 @@ impl Payload {
                 vec.drain(..start);
                 vec
             }
-            Err(shared) => Self { whole: shared, start, end }.to_vec(),
+            Err(shared) => Self {
+                whole: shared,
+                start,
+                end,
+            }
+            .to_vec(),
         }
     }
 }
@@ -98,7 +107,11 @@ impl From<Vec<u8>> for Payload {
     /// Takes the vector over without copying its bytes.
     fn from(whole: Vec<u8>) -> Self {
         let end = whole.len();
-        Self { whole: Arc::new(whole), start: 0, end }
+        Self {
+            whole: Arc::new(whole),
+            start: 0,
+            end,
+        }
     }
 }
 
@@ -120,7 +133,12 @@ impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self[..self.len().min(SHOWN)];
         let more = if self.len() > SHOWN { "..." } else { "" };
-        write!(f, "Payload({} bytes, b\"{}\"{more})", self.len(), shown.escape_ascii())
+        write!(
+            f,
+            "Payload({} bytes, b\"{}\"{more})",
+            self.len(),
+            shown.escape_ascii()
+        )
     }
 }
 
@@ -141,9 +159,15 @@ mod tests {
         assert_eq!(whole.slice(6..).as_ptr(), whole[6..].as_ptr());
         assert_eq!(whole.slice(6..).slice(1..3), b"el");
         assert_eq!(whole.slice(..=4), *b"topic");
-        assert_eq!(whole.slice((Bound::Excluded(4), Bound::Unbounded)), b":hello");
+        assert_eq!(
+            whole.slice((Bound::Excluded(4), Bound::Unbounded)),
+            b":hello"
+        );
         assert!(whole.slice(11..).is_empty());
-        assert_eq!(Payload::from_vec_range(b"topic:hello".to_vec(), 6..11), "hello");
+        assert_eq!(
+            Payload::from_vec_range(b"topic:hello".to_vec(), 6..11),
+            "hello"
+        );
     }
 
     #[test]
@@ -190,9 +214,15 @@ mod tests {
 
     #[test]
     fn debug_shows_the_length_and_the_beginning() {
-        assert_eq!(format!("{:?}", body()), r#"Payload(11 bytes, b"topic:hello")"#);
+        assert_eq!(
+            format!("{:?}", body()),
+            r#"Payload(11 bytes, b"topic:hello")"#
+        );
         let long = Payload::from(vec![0x07; 1000]);
         let shown = "\\x07".repeat(SHOWN);
-        assert_eq!(format!("{long:?}"), format!("Payload(1000 bytes, b\"{shown}\"...)"));
+        assert_eq!(
+            format!("{long:?}"),
+            format!("Payload(1000 bytes, b\"{shown}\"...)")
+        );
     }
 }

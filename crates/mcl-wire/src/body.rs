@@ -1,7 +1,6 @@
 //! The message body, as a receiver reads it.
 
 use core::fmt;
-use core::ops::Range;
 
 use crate::cursor::Reader;
 use crate::head::{BODY_FLAG_TOPIC, BODY_PREFIX_LEN};
@@ -19,6 +18,7 @@ pub(crate) struct Layout {
     payload_offset: usize,
 }
 
+#[cfg(feature = "alloc")]
 impl Layout {
     pub(crate) const fn metadata(&self) -> Metadata {
         self.metadata
@@ -28,14 +28,10 @@ impl Layout {
         self.payload_offset
     }
 
-    fn topic_range(&self) -> Option<Range<usize>> {
-        let len = usize::from(self.topic_len?);
-        Some(BODY_PREFIX_LEN..BODY_PREFIX_LEN.saturating_add(len))
-    }
-
     /// The topic in the bytes from which this layout was made.
     pub(crate) fn topic<'a>(&self, bytes: &'a [u8]) -> Option<&'a str> {
-        let topic = bytes.get(self.topic_range()?)?;
+        let len = usize::from(self.topic_len?);
+        let topic = bytes.get(BODY_PREFIX_LEN..)?.get(..len)?;
         // Checked before; without unsafe code it must be checked again.
         Some(str::from_utf8(topic).unwrap_or_default())
     }

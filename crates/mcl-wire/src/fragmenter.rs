@@ -248,3 +248,58 @@ impl fmt::Display for FragmentError {
 }
 
 impl core::error::Error for FragmentError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Metadata;
+
+    #[test]
+    fn datagram_lengths_have_bounds() {
+        let head = BodyHead::new(None, &Metadata::new()).unwrap();
+        let new = |len| Fragmenter::new(0, &head, &[], len).map(|f| f.fragment_size());
+        assert_eq!(new(307), Err(FragmentError::DatagramTooShort { len: 307 }));
+        assert_eq!(new(308), Ok(256));
+        assert_eq!(new(1452), Ok(1400));
+        assert_eq!(new(65_487), Ok(65_435));
+        assert_eq!(
+            new(65_488),
+            Err(FragmentError::DatagramTooLong { len: 65_488 })
+        );
+    }
+
+    #[test]
+    fn skipping_is_exact() {
+        let head = BodyHead::new(None, &Metadata::new()).unwrap();
+        let payload = [7; 2000];
+        let all = Fragmenter::new(0, &head, &payload, 308).unwrap();
+        assert_eq!(all.len(), 8);
+        for at in 0..8 {
+            let mut fragments = all.clone();
+            let index = fragments.nth(at).map(|fragment| fragment.index as usize);
+            assert_eq!((index, fragments.len()), (Some(at), 7 - at));
+        }
+        let mut fragments = all.clone();
+        assert_eq!(fragments.nth(usize::MAX), None);
+        assert_eq!((fragments.len(), fragments.next()), (0, None));
+    }
+
+    #[test]
+    fn a_head_longer_than_a_fragment_is_cut_too() {
+        let topic = "t".repeat(255);
+        let head = BodyHead::new(Some(&topic), &Metadata::new()).unwrap();
+        let mut fragments = Fragmenter::new(0, &head, &[1, 2], 308).unwrap();
+        let first = fragments.next().unwrap();
+        assert_eq!((first.head.len(), first.payload.len()), (256, 0));
+        let second = fragments.next().unwrap();
+        assert_eq!((second.head.len(), second.payload), (3, &[1, 2][..]));
+        assert_eq!(fragments.next(), None);
+    }
+
+    #[test]
+    fn whole_messages_have_a_longest() {
+        let prefix = |len| whole_message_prefix(StreamId(0), 0, 0, len).is_some();
+        assert!(prefix(0) && prefix(65_451));
+        assert!(!prefix(65_452) && !prefix(usize::MAX));
+    }
+}

@@ -17,6 +17,10 @@ const ITEM_HEADER_LEN: usize = 2;
 const MAX_METADATA_LEN: usize = 4 * ITEM_HEADER_LEN + 1 + 8 + 8 + 4;
 /// Longest head that version 1 writes: 288 bytes.
 pub const MAX_BODY_HEAD_LEN: usize = BODY_PREFIX_LEN + MAX_TOPIC_LEN + MAX_METADATA_LEN;
+/// The same, in the type of message lengths.
+#[cfg(feature = "alloc")]
+#[allow(clippy::cast_possible_truncation, reason = "288")]
+pub(crate) const MAX_BODY_HEAD_LEN_U32: u32 = MAX_BODY_HEAD_LEN as u32;
 
 /// The encoded head of a message body: prefix, topic and metadata.
 ///
@@ -102,9 +106,7 @@ impl BodyHead {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// Length of the encoded bytes, at least 4.
-    #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len
     }
 

@@ -11,7 +11,9 @@ pub const MAGIC: [u8; 2] = [0xC1, 0x4D];
 /// The version of the wire format which this crate speaks.
 pub const VERSION: u8 = 1;
 /// Length of the header without extensions, in bytes.
-pub const HEADER_LEN: usize = 24;
+pub const HEADER_LEN: usize = PLAIN_HEADER_LEN as usize;
+/// The same, as the header says it.
+const PLAIN_HEADER_LEN: u8 = 24;
 /// Critical header flag: the datagram is not part of the stream's sequence.
 pub const FLAG_UNSEQUENCED: u8 = 0x01;
 /// Critical header flag, reserved: the frames are encrypted.
@@ -87,7 +89,7 @@ impl Header {
         let [high, low] = MAGIC;
         let mut bytes = [0; HEADER_LEN];
         Writer::new(&mut bytes)
-            .put(&[high, low, VERSION, HEADER_LEN as u8])
+            .put(&[high, low, VERSION, PLAIN_HEADER_LEN])
             .put(&[flags, self.ignorable_flags, 0, 0])
             .put(&self.stream.0.to_be_bytes())
             .put(&self.sequence.to_be_bytes());

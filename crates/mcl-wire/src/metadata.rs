@@ -14,6 +14,9 @@ pub const ITEM_PUBLISH_TIME: u8 = 0x80;
 /// Metadata item, ignorable: CRC-32C of the body, 4 bytes, always the last item.
 pub const ITEM_CRC32C: u8 = 0x81;
 
+/// The bit that tells an ignorable item from a critical one.
+const IGNORABLE_ITEM: u8 = 0x80;
+
 /// How a payload is encoded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Encoding(pub u8);
@@ -160,8 +163,8 @@ impl Items {
             ITEM_PUBLISH_TIME => fill(&mut self.publish_time, item, value),
             ITEM_CRC32C => fill(&mut self.crc32c, item, value),
             0 => Err(BodyError::InvalidItem),
-            1..=0x7F => Err(BodyError::CriticalItem { item }),
-            0x80.. => Ok(()),
+            _ if item & IGNORABLE_ITEM == 0 => Err(BodyError::CriticalItem { item }),
+            _ => Ok(()),
         }
     }
 

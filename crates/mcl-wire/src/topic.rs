@@ -48,8 +48,7 @@ mod tests {
 
     #[test]
     fn a_topic_never_hashes_to_none() {
-        // Known FNV-1a 32 zero: see draft-eastlake-fnv, "bytes whose hash is 0".
-        let zero = "\u{0}".repeat(0) + "+!=yG";
-        assert_eq!(TopicHash::of(Some(&zero)), TopicHash(1));
+        // Its plain FNV-1a hash is 0.
+        assert_eq!(TopicHash::of(Some("+!=yG")), TopicHash(1));
     }
 }

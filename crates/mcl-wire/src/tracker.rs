@@ -261,3 +261,134 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 const fn add(counter: &mut u64, amount: u64) {
     *counter = counter.saturating_add(amount);
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    fn tracker(numbers: &[u64]) -> SequenceTracker {
+        let mut tracker = SequenceTracker::new();
+        for number in numbers {
+            tracker.observe(*number);
+        }
+        tracker
+    }
+
+    #[test]
+    fn numbers_before_the_first_are_new_but_were_never_missing() {
+        let mut tracker = tracker(&[10, 12]);
+        assert_eq!(tracker.observe(9), Arrival::New);
+        assert_eq!(tracker.observe(9), Arrival::Duplicate);
+        let counts = tracker.counts();
+        assert_eq!((counts.first, counts.before_first), (10, 1));
+        assert_eq!((counts.spanned, counts.received, counts.missing), (3, 2, 1));
+    }
+
+    #[test]
+    fn the_window_ends_where_it_says() {
+        let mut tracker = tracker(&[0, 5000]);
+        assert_eq!(tracker.observe(5000 - 1023), Arrival::Late);
+        assert_eq!(tracker.observe(5000 - 1024), Arrival::Stale);
+        assert_eq!(tracker.counts().stale, 1);
+    }
+
+    #[test]
+    fn one_jump_is_not_believed_two_in_a_row_are() {
+        let mut tracker = tracker(&[7]);
+        assert_eq!(tracker.observe(7 + MAX_JUMP + 1), Arrival::Jump);
+        assert_eq!(tracker.observe(8), Arrival::New);
+        // The honest number in between has withdrawn the candidate.
+        assert_eq!(tracker.observe(7 + MAX_JUMP + 2), Arrival::Jump);
+        assert_eq!(tracker.observe(7 + MAX_JUMP + 3), Arrival::Restarted);
+        let counts = tracker.counts();
+        assert_eq!((counts.jumps, counts.restarts), (2, 1));
+        assert_eq!((counts.spanned, counts.received, counts.missing), (3, 3, 0));
+        assert_eq!(counts.first, 7 + MAX_JUMP + 3);
+    }
+
+    #[test]
+    fn a_repeated_jump_confirms_nothing() {
+        let mut tracker = tracker(&[0]);
+        for _ in 0..3 {
+            assert_eq!(tracker.observe(1 << 40), Arrival::Jump);
+        }
+        let far = (1 << 40) + RESTART_WINDOW + 1;
+        assert_eq!(tracker.observe(far), Arrival::Jump);
+        assert_eq!(tracker.observe(far + RESTART_WINDOW), Arrival::Restarted);
+    }
+
+    #[test]
+    fn the_largest_step_that_is_not_a_jump() {
+        let mut tracker = tracker(&[1]);
+        let missing = MAX_JUMP - 1;
+        assert_eq!(tracker.observe(1 + MAX_JUMP), Arrival::Gap { missing });
+        assert_eq!(tracker.observe(1), Arrival::Stale);
+        assert_eq!(tracker.observe(0), Arrival::Jump, "that far behind");
+    }
+
+    #[test]
+    fn numbers_near_their_end() {
+        let mut tracker = tracker(&[u64::MAX - 1]);
+        assert_eq!(tracker.observe(u64::MAX), Arrival::New);
+        assert_eq!(tracker.observe(u64::MAX), Arrival::Duplicate);
+        assert_eq!(tracker.observe(u64::MAX - 1023), Arrival::New);
+        assert_eq!(tracker.observe(0), Arrival::Jump);
+        assert_eq!(tracker.observe(1), Arrival::Restarted);
+        assert_eq!(tracker.observe(u64::MAX), Arrival::Jump);
+    }
+
+    #[test]
+    fn restart_takes_the_next_number_wherever_it_is() {
+        let mut tracker = tracker(&[5, 6]);
+        tracker.restart();
+        tracker.restart();
+        assert_eq!(tracker.observe(1 << 50), Arrival::New);
+        assert_eq!(tracker.counts().restarts, 1);
+        assert_eq!(tracker.counts().received, 3);
+    }
+
+    /// A tracker that remembers everything.
+    fn model(seen: &mut BTreeSet<u64>, first: u64, number: u64) -> Arrival {
+        let highest = seen.last().copied().unwrap_or(number);
+        if seen.is_empty() || number == highest + 1 {
+            seen.insert(number);
+            return Arrival::New;
+        }
+        if number + 1024 <= highest {
+            return Arrival::Stale;
+        }
+        match (seen.insert(number), number) {
+            (false, _) => Arrival::Duplicate,
+            _ if number > highest => Arrival::Gap {
+                missing: number - highest - 1,
+            },
+            _ if number < first => Arrival::New,
+            _ => Arrival::Late,
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_model_that_remembers_everything() {
+        let mut state = 1_u64;
+        let mut random = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005);
+            state = state.wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        let mut tracker: SequenceTracker = SequenceTracker::new();
+        let mut seen = BTreeSet::new();
+        let (first, mut at) = (100_000, 100_000_u64);
+        for _ in 0..200_000 {
+            let expected = model(&mut seen, first, at);
+            assert_eq!(tracker.observe(at), expected, "{at}");
+            let counts = tracker.counts();
+            assert_eq!(counts.received + counts.missing, counts.spanned);
+            assert_eq!(counts.received + counts.before_first, seen.len() as u64);
+            let step = [1, 1, 1, 3, 70, 1100, 3000][random(7) as usize];
+            at = counts.highest + 1 + random(step);
+            at -= if random(3) == 0 { random(1200) } else { 0 };
+        }
+    }
+}

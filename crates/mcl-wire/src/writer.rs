@@ -183,3 +183,82 @@ impl fmt::Display for Full {
 }
 
 impl core::error::Error for Full {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Frame;
+    use crate::header::StreamId;
+    use crate::metadata::Metadata;
+
+    const HEADER: Header = Header::new(StreamId(1), 2);
+
+    fn head() -> BodyHead {
+        BodyHead::new(None, &Metadata::new()).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let mut buffer = [0xEE; HEADER_LEN + 12 + 4 + 10 + 4 + 4];
+        let mut writer = DatagramWriter::new(&mut buffer, HEADER).unwrap();
+        assert!(writer.is_empty());
+        writer.message(0, &head(), &[1; 10]).unwrap();
+        assert!(!writer.fits(1, 5) && writer.fits(1, 4) && !writer.fits(2, 4));
+        let full = writer.message(1, &head(), &[2]).unwrap_err();
+        assert_eq!((full.needed, full.available), (9, 8));
+        writer.message(1, &head(), &[]).unwrap();
+        let len = writer.finish();
+        assert_eq!(len, buffer.len());
+        let (_, frames) = Header::decode(&buffer).unwrap();
+        assert_eq!(frames.count(), 2);
+    }
+
+    #[test]
+    fn no_room_for_a_header() {
+        let full = DatagramWriter::new(&mut [0; 23], HEADER).unwrap_err();
+        assert_eq!((full.needed, full.available), (24, 23));
+    }
+
+    #[test]
+    fn suspended_and_resumed_under_another_number() {
+        let mut buffer = [0; 100];
+        let mut writer = DatagramWriter::new(&mut buffer, HEADER).unwrap();
+        writer.message(7, &head(), &[1]).unwrap();
+        let state = writer.suspend();
+        assert_eq!((state.len(), state.is_empty()), (41, false));
+        let mut writer = DatagramWriter::resume(&mut buffer, state);
+        writer.message(8, &head(), &[2]).unwrap();
+        writer.set_header(Header::new(StreamId(1), 99)).unwrap();
+        writer.pad_to(1000);
+        assert_eq!(writer.finish(), 100);
+        let (header, mut frames) = Header::decode(&buffer).unwrap();
+        assert_eq!(header.sequence, 99);
+        for number in [7, 8] {
+            let Some(Ok(Frame::Message(message))) = frames.next() else {
+                panic!("a message is missing");
+            };
+            assert_eq!(message.number, number);
+        }
+        assert_eq!(frames.next(), Some(Ok(Frame::Padding { len: 50 })));
+        assert_eq!(frames.next(), None);
+    }
+
+    #[test]
+    fn buffers_longer_than_a_datagram_are_not_filled() {
+        let mut buffer = alloc::vec![0; 70_000];
+        let mut writer = DatagramWriter::new(&mut buffer, HEADER).unwrap();
+        let payload = alloc::vec![0; MAX_DATAGRAM_LEN - HEADER_LEN - 12 - 4];
+        writer.message(0, &head(), &payload).unwrap();
+        assert_eq!(writer.len(), MAX_DATAGRAM_LEN);
+        writer.pad_to(usize::MAX);
+        assert_eq!(writer.finish(), MAX_DATAGRAM_LEN);
+    }
+
+    #[test]
+    fn padding_back_is_no_padding() {
+        let mut buffer = [0; 50];
+        let mut writer = DatagramWriter::new(&mut buffer, HEADER).unwrap();
+        writer.pad_to(3);
+        assert_eq!(writer.finish(), HEADER_LEN);
+    }
+}

@@ -177,6 +177,7 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::String;
 
     fn order(arena: &Arena<char, 1>, list: &List) -> Vec<char> {
         let first = list.front();

@@ -253,3 +253,96 @@ fn halving(total: usize, reach: usize) -> usize {
     }
     length
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demux::arena::Arena;
+
+    /// Index `index` of a message of `total` bytes in fragments of 256.
+    fn fragment(index: u32, total: u32) -> Fragment<'static> {
+        static DATA: [u8; 256] = [7; 256];
+        let left = total - index * 256;
+        Fragment {
+            number: 0,
+            total,
+            index,
+            topic_hash: TopicHash::NONE,
+            size: 256,
+            data: &DATA[..left.min(256) as usize],
+        }
+    }
+
+    fn take(assembly: &mut Assembly, fragment: &Fragment<'_>) -> Plan {
+        let plan = assembly.plan(fragment, 1024);
+        let before = assembly.cost();
+        let peak = before + assembly.cost_of(plan, fragment);
+        assert!(assembly.grow(plan));
+        assembly.store(plan, fragment, Duration::ZERO);
+        assert!(assembly.cost() <= peak, "{plan:?}");
+        plan
+    }
+
+    fn empty(total: u32) -> Assembly {
+        let mut arena = Arena::<(), 1>::new();
+        let key = arena.insert(()).unwrap();
+        Assembly::new(key, &fragment(0, total), Duration::ZERO)
+    }
+
+    #[test]
+    fn the_reach_goes_up_in_halvings() {
+        assert_eq!(halving(1000, 1000), 1000);
+        assert_eq!(halving(1000, 999), 500);
+        assert_eq!(halving(1001, 501), 501);
+        assert_eq!(halving(1001, 500), 251);
+        assert_eq!(halving(1000, 0), 1);
+    }
+
+    #[test]
+    fn in_order_nothing_is_stashed_or_filled_with_zeros() {
+        for slack in [1024, 8 << 10, 64 << 10] {
+            let total = 1_000_001;
+            let mut assembly = empty(total);
+            for index in 0..total.div_ceil(256) {
+                let fragment = fragment(index, total);
+                let plan = assembly.plan(&fragment, slack);
+                assert_ne!(plan, Plan::Stash, "fragment {index}");
+                assert!(assembly.grow(plan));
+                assert_eq!(assembly.buffer.len(), fragment.offset());
+                assembly.store(plan, &fragment, Duration::ZERO);
+            }
+            assert!(assembly.is_complete());
+            assert_eq!(assembly.buffer.capacity(), total as usize);
+        }
+    }
+
+    #[test]
+    fn what_comes_early_waits_and_is_moved_in() {
+        let total = 20_000;
+        let mut assembly = empty(total);
+        let last = fragment(78, total);
+        assert_eq!(take(&mut assembly, &last), Plan::Stash);
+        assert_eq!(assembly.plan(&last, 1024), Plan::Duplicate);
+        assert_eq!(assembly.buffer.capacity(), 0);
+        for index in 0..78 {
+            assert_ne!(take(&mut assembly, &fragment(index, total)), Plan::Stash);
+        }
+        assert!(assembly.is_complete() && assembly.stash.is_empty());
+        assert_eq!(assembly.stashed, 0);
+        let (body, _) = assembly.into_parts();
+        assert_eq!((body.len(), body.iter().all(|b| *b == 7)), (20_000, true));
+    }
+
+    #[test]
+    fn the_cost_is_what_is_allocated() {
+        let total = 20_000;
+        let mut assembly = empty(total);
+        for index in (0..79).rev() {
+            take(&mut assembly, &fragment(index, total));
+            let stashed: usize = assembly.stash.values().map(|data| data.len() + 64).sum();
+            let allocated = assembly.buffer.capacity() + 8 * assembly.seen.capacity() + stashed;
+            assert_eq!(assembly.cost(), MESSAGE_OVERHEAD + allocated);
+        }
+        assert!(assembly.is_complete());
+    }
+}

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::head::MAX_BODY_HEAD_LEN;
+use crate::head::MAX_BODY_HEAD_LEN_U32;
 
 /// Bounds on what a [`Demux`](crate::Demux) keeps, whatever arrives.
 ///
@@ -49,7 +49,7 @@ impl Limits {
     #[must_use]
     pub const fn new(max_payload: u32, max_bytes: usize) -> Self {
         Self {
-            max_message_len: max_payload.saturating_add(MAX_BODY_HEAD_LEN as u32),
+            max_message_len: max_payload.saturating_add(MAX_BODY_HEAD_LEN_U32),
             max_bytes,
             unproven_bytes: max_bytes / 2,
             stream_bytes: max_bytes / 2,

@@ -102,3 +102,37 @@ impl Spares {
 fn bitmap_bytes(bitmap: &Vec<u64>) -> usize {
     bitmap.capacity().saturating_mul(size_of::<u64>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_are_kept_and_the_oldest_goes_first() {
+        let mut spares = Spares::new(1 << 20);
+        for capacity in 101..=120 {
+            spares.put_buffer(Vec::with_capacity(capacity), usize::MAX);
+        }
+        assert_eq!(spares.bytes(), (105..=120).sum::<usize>());
+        assert!(spares.take_buffer(121).is_none());
+        assert!(spares.take_buffer(50).is_none(), "more than twice as large");
+        assert_eq!(spares.take_buffer(60).unwrap().capacity(), 120);
+        while spares.drop_one() {}
+        assert_eq!(spares.bytes(), 0);
+    }
+
+    #[test]
+    fn the_budget_comes_first() {
+        let mut spares = Spares::new(1000);
+        spares.put_buffer(Vec::with_capacity(100), 99);
+        spares.put_buffer(Vec::with_capacity(1001), usize::MAX);
+        spares.put_bitmap(Vec::with_capacity(2), 15);
+        assert_eq!(spares.bytes(), 0);
+        spares.put_buffer(Vec::with_capacity(600), usize::MAX);
+        spares.put_buffer(Vec::with_capacity(700), usize::MAX);
+        assert_eq!(spares.bytes(), 700);
+        spares.put_bitmap(Vec::with_capacity(2), 16);
+        assert_eq!(spares.take_bitmap().unwrap().capacity(), 2);
+        assert_eq!(spares.bytes(), 700);
+    }
+}

@@ -1,0 +1,190 @@
+//! The bounded channel behind a subscription: from the thread that receives to
+//! the one that consumes.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::message::Message;
+use crate::payload::Payload;
+use crate::subscription::{Policy, QueueOptions, Tally};
+use crate::sync::lock;
+
+/// A message waiting in a queue, not yet decoded.
+///
+/// It counts against the queue's bounds until it is opened (see
+/// [`Queue::open`](crate::Queue::open)) or dropped.
+#[derive(Debug)]
+pub struct Queued {
+    message: Message<Payload>,
+    // Given back when this is dropped or taken apart.
+    charge: Charge,
+}
+
+impl Queued {
+    /// The message as bytes, whatever type the queue is of.
+    #[must_use]
+    pub fn into_raw(self) -> Message<Payload> {
+        let Self { message, charge } = self;
+        drop(charge);
+        message
+    }
+}
+
+/// A message's share of a queue's bounds.
+#[derive(Debug)]
+struct Charge {
+    level: Arc<Level>,
+    bytes: usize,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.level.release(self.bytes);
+    }
+}
+
+/// How full a queue is.
+#[derive(Debug, Default)]
+pub(crate) struct Level {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Whether the producer sleeps until there is room.
+    awaited: AtomicBool,
+    closed: Mutex<bool>,
+    freed: Condvar,
+}
+
+impl Level {
+    pub(crate) fn messages(&self) -> usize {
+        self.messages.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::SeqCst)
+    }
+
+    /// Whether a message of `bytes` has room. An empty queue takes any message:
+    /// one that is longer than the bound would never arrive otherwise.
+    fn fits(&self, bytes: usize, options: &QueueOptions) -> bool {
+        let messages = self.messages();
+        messages == 0
+            || (messages < options.max_messages
+                && self.bytes().saturating_add(bytes) <= options.max_bytes)
+    }
+
+    fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
+        self.messages.fetch_add(1, Ordering::SeqCst);
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        Charge {
+            level: Arc::clone(self),
+            bytes,
+        }
+    }
+
+    fn release(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        self.messages.fetch_sub(1, Ordering::SeqCst);
+        // The producer raises `awaited` before it looks at the level for the
+        // last time; one of the two sees the other.
+        if self.awaited.load(Ordering::SeqCst) {
+            let _closed = lock(&self.closed);
+            self.freed.notify_one();
+        }
+    }
+
+    /// Sleeps until `bytes` fit; `false` if the queue was closed meanwhile.
+    fn wait_for_room(&self, bytes: usize, options: &QueueOptions) -> bool {
+        let mut closed = lock(&self.closed);
+        self.awaited.store(true, Ordering::SeqCst);
+        while !*closed && !self.fits(bytes, options) {
+            closed = self
+                .freed
+                .wait(closed)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        self.awaited.store(false, Ordering::SeqCst);
+        !*closed
+    }
+
+    fn close(&self) {
+        *lock(&self.closed) = true;
+        self.freed.notify_one();
+    }
+}
+
+/// The producing end, and what it needs to make room.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    sender: Mutex<Option<Sender<Queued>>>,
+    // To take the oldest out. Does not keep the channel connected.
+    receiver: Receiver<Queued>,
+    level: Arc<Level>,
+    options: QueueOptions,
+}
+
+impl Pipe {
+    pub(crate) fn new(options: QueueOptions) -> (Self, Receiver<Queued>) {
+        // Bounded by the level, which counts bytes as well.
+        let (sender, receiver) = unbounded();
+        let pipe = Self {
+            sender: Mutex::new(Some(sender)),
+            receiver: receiver.clone(),
+            level: Arc::default(),
+            options,
+        };
+        (pipe, receiver)
+    }
+
+    pub(crate) fn level(&self) -> &Arc<Level> {
+        &self.level
+    }
+
+    /// Puts a message in, or deals with a full queue as its policy says.
+    pub(crate) fn push(&self, message: &Message<Payload>, tally: &Tally) {
+        let bytes = message.payload.len();
+        if !self.make_room(bytes, tally) {
+            return;
+        }
+        let sender = lock(&self.sender);
+        let Some(sender) = &*sender else { return };
+        let queued = Queued {
+            message: message.clone(),
+            charge: self.level.charge(bytes),
+        };
+        if sender.send(queued).is_ok() {
+            tally.delivered.add(1);
+        }
+    }
+
+    fn make_room(&self, bytes: usize, tally: &Tally) -> bool {
+        while !self.level.fits(bytes, &self.options) {
+            match self.options.policy {
+                Policy::DropNewest => {
+                    tally.dropped_newest.add(1);
+                    return false;
+                }
+                Policy::DropOldest => match self.receiver.try_recv() {
+                    Ok(_oldest) => tally.dropped_oldest.add(1),
+                    // What fills it was taken out but not opened yet: there is
+                    // nothing older to drop than the message itself.
+                    Err(_) if !self.level.fits(bytes, &self.options) => {
+                        tally.dropped_newest.add(1);
+                        return false;
+                    }
+                    Err(_) => {}
+                },
+                Policy::Block => return self.level.wait_for_room(bytes, &self.options),
+            }
+        }
+        true
+    }
+
+    /// Disconnects the consumer, once it has read what is queued, and wakes a
+    /// blocked producer.
+    pub(crate) fn close(&self) {
+        self.level.close();
+        *lock(&self.sender) = None;
+    }
+}

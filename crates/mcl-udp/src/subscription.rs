@@ -1,0 +1,230 @@
+//! Subscriptions: how messages leave the thread that receives them.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::message::Message;
+use crate::payload::Payload;
+use crate::pipe::Pipe;
+use crate::sync::lock;
+
+/// Names one subscription of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionId(pub(crate) u64);
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What happens to a message that finds a queue full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Policy {
+    /// The oldest queued messages make room. The consumer sees the latest.
+    #[default]
+    DropOldest,
+    /// The arriving message is dropped.
+    DropNewest,
+    /// The listener waits for room: all its subscriptions stand still, and when
+    /// the kernel's buffer is full too, the kernel drops.
+    Block,
+}
+
+/// Bounds of a subscription's queue, and what happens when it is full.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct QueueOptions {
+    /// Messages; 1024 by default.
+    pub max_messages: usize,
+    /// Payload bytes; 64 MiB by default. A single message that is longer is
+    /// taken while the queue is empty.
+    pub max_bytes: usize,
+    /// What happens when it is full; [`Policy::DropOldest`] by default.
+    pub policy: Policy,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self {
+            max_messages: 1024,
+            max_bytes: 64 << 20,
+            policy: Policy::DropOldest,
+        }
+    }
+}
+
+impl QueueOptions {
+    /// Sets [`max_messages`](Self::max_messages), at least 1.
+    #[must_use]
+    pub fn with_max_messages(mut self, messages: usize) -> Self {
+        self.max_messages = messages.max(1);
+        self
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`policy`](Self::policy).
+    #[must_use]
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+}
+
+/// A counter that one thread raises and any thread reads.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one subscription.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) delivered: Count,
+    pub(crate) dropped_oldest: Count,
+    pub(crate) dropped_newest: Count,
+    pub(crate) undecodable: Count,
+    pub(crate) panics: Count,
+}
+
+/// What became of the messages that a subscription was offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriptionStatistics {
+    /// Messages put into the queue, or given to the inline callback.
+    pub delivered: u64,
+    /// Of these, dropped again because newer ones needed the room.
+    pub dropped_oldest: u64,
+    /// Messages that found the queue full and were not put in.
+    pub dropped_newest: u64,
+    /// Messages that were no value of the listener's type.
+    pub undecodable: u64,
+    /// Panics of the callback.
+    pub panics: u64,
+    /// Messages in the queue now.
+    pub queued_messages: usize,
+    /// Payload bytes in the queue now.
+    pub queued_bytes: usize,
+}
+
+thread_local! {
+    /// Whether this thread is running a callback, of whichever listener.
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the current thread must not wait for callbacks to end: it is one.
+pub(crate) fn in_callback() -> bool {
+    IN_CALLBACK.get()
+}
+
+/// Runs user code: a panic in it is counted and goes no further.
+pub(crate) fn run_user_code(tally: &Tally, code: impl FnOnce()) {
+    let outer = IN_CALLBACK.replace(true);
+    if catch_unwind(AssertUnwindSafe(code)).is_err() {
+        tally.panics.add(1);
+    }
+    IN_CALLBACK.set(outer);
+}
+
+/// An inline callback around still encoded messages.
+pub(crate) type Inline = Box<dyn FnMut(Message<Payload>) + Send>;
+
+/// Where a subscription's messages go.
+pub(crate) enum Outlet {
+    Pipe(Pipe),
+    Inline(Mutex<Inline>),
+}
+
+/// One subscription, as the receiving thread sees it.
+pub(crate) struct Route {
+    pub(crate) id: SubscriptionId,
+    pub(crate) outlet: Outlet,
+    pub(crate) tally: std::sync::Arc<Tally>,
+    stopped: AtomicBool,
+}
+
+impl Route {
+    pub(crate) fn new(id: SubscriptionId, outlet: Outlet, tally: std::sync::Arc<Tally>) -> Self {
+        Self {
+            id,
+            outlet,
+            tally,
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn deliver(&self, message: &Message<Payload>) {
+        match &self.outlet {
+            Outlet::Pipe(pipe) => pipe.push(message, &self.tally),
+            Outlet::Inline(callback) => {
+                let mut callback = lock(callback);
+                if !self.is_stopped() {
+                    self.tally.delivered.add(1);
+                    run_user_code(&self.tally, || callback(message.clone()));
+                }
+            }
+        }
+    }
+
+    /// Nothing is delivered any more, but for what is running now.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        if let Outlet::Pipe(pipe) = &self.outlet {
+            pipe.close();
+        }
+    }
+
+    /// Waits for a running inline callback to return.
+    pub(crate) fn wait_idle(&self) {
+        if let Outlet::Inline(callback) = &self.outlet {
+            drop(lock(callback));
+        }
+    }
+
+    pub(crate) fn statistics(&self) -> SubscriptionStatistics {
+        let level = match &self.outlet {
+            Outlet::Pipe(pipe) => Some(pipe.level()),
+            Outlet::Inline(_) => None,
+        };
+        SubscriptionStatistics {
+            delivered: self.tally.delivered.get(),
+            dropped_oldest: self.tally.dropped_oldest.get(),
+            dropped_newest: self.tally.dropped_newest.get(),
+            undecodable: self.tally.undecodable.get(),
+            panics: self.tally.panics.get(),
+            queued_messages: level.map_or(0, |level| level.messages()),
+            queued_bytes: level.map_or(0, |level| level.bytes()),
+        }
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("id", &self.id)
+            .field("tally", &self.tally)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,316 @@
+//! Which message and which stream gives way, rule by rule; and filters.
+
+use core::time::Duration;
+
+use mcl_wire::{BodyHead, Demux, Disposition, Limits, Metadata, StreamId, StreamReport, TopicHash};
+
+use crate::common::{Hasher, Inbox, Sender, check, demux, payload};
+
+struct Bench {
+    demux: Demux<Hasher>,
+    inbox: Inbox,
+    now: Duration,
+}
+
+impl Bench {
+    fn new(limits: Limits) -> Self {
+        Self {
+            demux: demux(limits),
+            inbox: Inbox::default(),
+            now: Duration::from_secs(1),
+        }
+    }
+
+    fn feed(&mut self, datagram: &[u8]) -> Disposition {
+        self.now += Duration::from_micros(1);
+        let disposition = self.demux.datagram(self.now, datagram, &mut self.inbox);
+        check(&self.demux);
+        disposition
+    }
+
+    /// The first fragments of the sender's next message; the rest is returned.
+    fn begin(&mut self, sender: &mut Sender, len: usize, fed: usize) -> Vec<Vec<u8>> {
+        let mut datagrams = sender.message(None, &payload(sender.number, len));
+        for datagram in datagrams.drain(..fed) {
+            self.feed(&datagram);
+        }
+        datagrams
+    }
+
+    fn prove(&mut self, sender: &mut Sender) {
+        let datagram = sender.message(None, b"proof").remove(0);
+        assert_eq!(self.feed(&datagram), Disposition::Accepted);
+    }
+
+    fn stream(&self, sender: &Sender) -> StreamReport {
+        self.demux.stream(sender.stream).unwrap()
+    }
+}
+
+#[test]
+fn messages_at_rest_expire() {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    let rest = bench.begin(&mut sender, 10_000, 1);
+    let due = bench.demux.next_expiry().unwrap();
+    assert_eq!(due, bench.now + Duration::from_secs(1));
+    bench.demux.expire(due - Duration::from_nanos(1));
+    assert_eq!(bench.demux.pending(), 1);
+    bench.demux.expire(due);
+    assert_eq!(bench.demux.pending(), 0);
+    assert_eq!(bench.demux.next_expiry(), None);
+    assert_eq!(bench.demux.allocated_bytes(), 0);
+    for datagram in rest {
+        bench.feed(&datagram);
+    }
+    assert_eq!(bench.demux.pending(), 0, "it is not begun a second time");
+    assert_eq!(bench.stream(&sender).messages.expired, 1);
+}
+
+#[test]
+fn progress_puts_expiry_off() {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    for datagram in sender.message(None, &payload(0, 10_000)) {
+        bench.now += Duration::from_millis(900);
+        bench.feed(&datagram);
+    }
+    assert_eq!(bench.inbox.messages.len(), 1);
+}
+
+#[test]
+fn a_stream_over_its_own_count_loses_its_least_recently_advanced() {
+    let mut limits = Limits::default();
+    limits.max_incomplete_per_stream = 2;
+    let mut bench = Bench::new(limits);
+    let mut sender = Sender::new(1);
+    let first = bench.begin(&mut sender, 5000, 1);
+    let second = bench.begin(&mut sender, 5000, 1);
+    bench.feed(&first[0]);
+    let third = bench.begin(&mut sender, 5000, 1);
+    for datagram in first[1..].iter().chain(&second).chain(&third) {
+        bench.feed(datagram);
+    }
+    let numbers: Vec<u64> = bench.inbox.messages.iter().map(|m| m.number).collect();
+    assert_eq!(numbers, [0, 2]);
+    assert_eq!(bench.stream(&sender).messages.evicted, 1);
+}
+
+#[test]
+fn a_stream_over_its_own_bytes_loses_its_least_recently_advanced() {
+    let mut limits = Limits::new(100_000, 1 << 20);
+    limits.stream_bytes = 240_000;
+    let mut bench = Bench::new(limits);
+    let (mut sender, mut other) = (Sender::new(1), Sender::new(2));
+    bench.prove(&mut sender);
+    bench.begin(&mut other, 90_000, 60);
+    let first = bench.begin(&mut sender, 90_000, 60);
+    let second = bench.begin(&mut sender, 90_000, 60);
+    let third = bench.begin(&mut sender, 90_000, 60);
+    for datagram in first.iter().chain(&second).chain(&third) {
+        bench.feed(datagram);
+    }
+    let numbers: Vec<u64> = bench.inbox.messages.iter().map(|m| m.number).collect();
+    assert_eq!(numbers, [0, 2, 3]);
+    assert_eq!(bench.stream(&other).pending, 1, "others are not touched");
+}
+
+#[test]
+fn unproven_streams_only_take_from_unproven_ones() {
+    let mut limits = Limits::new(40_000, 400_000);
+    limits.unproven_bytes = 100_000;
+    let mut bench = Bench::new(limits);
+    let mut proven = Sender::new(1);
+    bench.prove(&mut proven);
+    let rest = bench.begin(&mut proven, 40_000, 20);
+    for id in 2..50 {
+        bench.begin(&mut Sender::new(id), 40_000, 20);
+    }
+    let counters = bench.demux.counters();
+    assert!(counters.messages.evicted > 40);
+    assert_eq!(bench.stream(&proven).messages.evicted, 0);
+    for datagram in rest {
+        bench.feed(&datagram);
+    }
+    assert_eq!(bench.inbox.messages.len(), 2);
+}
+
+#[test]
+fn proven_streams_take_from_unproven_ones_first() {
+    let mut limits = Limits::new(60_000, 200_000);
+    limits.stream_bytes = 200_000;
+    let mut bench = Bench::new(limits);
+    let (mut old, mut new, mut unproven) = (Sender::new(1), Sender::new(2), Sender::new(3));
+    bench.prove(&mut old);
+    bench.prove(&mut new);
+    let rest = bench.begin(&mut old, 60_000, 40);
+    bench.begin(&mut unproven, 60_000, 30);
+    let first = bench.begin(&mut new, 60_000, 40);
+    assert_eq!(bench.stream(&unproven).pending, 1);
+    // With a third message of 60,000 bytes there is no room for all four.
+    let second = bench.begin(&mut new, 60_000, 40);
+    assert_eq!(bench.stream(&unproven).pending, 0, "unproven first");
+    assert_eq!(bench.stream(&old).pending, 1);
+    bench.begin(&mut new, 60_000, 40);
+    assert_eq!(
+        bench.stream(&old).pending,
+        0,
+        "then the least recently advanced"
+    );
+    for datagram in rest.iter().chain(&first).chain(&second) {
+        bench.feed(datagram);
+    }
+    let numbers: Vec<u64> = bench.inbox.messages.iter().map(|m| m.number).collect();
+    assert_eq!(numbers, [0, 0, 1, 2]);
+}
+
+#[test]
+fn what_can_never_fit_evicts_nobody() {
+    // Growing from 62,500 bytes to 125,000 needs both for a moment.
+    let mut limits = Limits::new(1 << 20, 1 << 20);
+    limits.unproven_bytes = 150_000;
+    let mut bench = Bench::new(limits);
+    let (mut small, mut large) = (Sender::new(1), Sender::new(2));
+    bench.begin(&mut small, 20_000, 5);
+    bench.begin(&mut large, 1_000_000, 80);
+    assert_eq!(bench.stream(&small).pending, 1);
+    assert!(bench.demux.counters().frames.fragment_no_room > 0);
+    assert_eq!(bench.demux.counters().messages.evicted, 0);
+}
+
+#[test]
+fn no_room_at_all_refuses() {
+    let mut bench = Bench::new(Limits::new(1 << 20, 1000));
+    let mut sender = Sender::new(1);
+    bench.begin(&mut sender, 10_000, 4);
+    assert_eq!(bench.stream(&sender).messages.refused, 1);
+    let frames = bench.demux.counters().frames;
+    assert_eq!(
+        (frames.fragment_no_room, frames.fragment_of_finished),
+        (1, 3)
+    );
+    assert_eq!(bench.demux.allocated_bytes(), 0);
+
+    let mut limits = Limits::default();
+    limits.max_incomplete = 0;
+    let mut bench = Bench::new(limits);
+    bench.begin(&mut Sender::new(1), 10_000, 4);
+    assert_eq!(bench.demux.pending(), 0);
+
+    let mut limits = Limits::default();
+    limits.max_streams = 0;
+    let mut bench = Bench::new(limits);
+    let datagram = Sender::new(1).message(None, b"x").remove(0);
+    assert_eq!(bench.feed(&datagram), Disposition::StreamLimit);
+}
+
+#[test]
+fn a_full_table_of_streams_gives_way_in_order() {
+    let mut limits = Limits::default();
+    limits.max_streams = 3;
+    let mut bench = Bench::new(limits);
+    let (mut proven, mut busy, mut idle) = (Sender::new(1), Sender::new(2), Sender::new(3));
+    bench.prove(&mut proven);
+    bench.begin(&mut busy, 10_000, 1);
+    // Undeliverable, so that it proves nothing.
+    let mut datagram = idle.message(None, b"x").remove(0);
+    datagram[36] = 0x40;
+    bench.feed(&datagram);
+
+    let known = |bench: &Bench, id| bench.demux.stream(StreamId(id)).is_some();
+    bench.prove(&mut Sender::new(4));
+    assert!(!known(&bench, 3), "unproven with nothing under reassembly");
+    bench.prove(&mut Sender::new(5));
+    assert!(!known(&bench, 2), "unproven");
+    assert_eq!(bench.demux.counters().messages.abandoned, 1);
+    let late = Sender::new(6).message(None, b"x").remove(0);
+    assert_eq!(bench.feed(&late), Disposition::StreamLimit);
+    bench.now += Duration::from_secs(9);
+    bench.prove(&mut proven);
+    bench.now += Duration::from_secs(2);
+    assert_eq!(bench.feed(&late), Disposition::Accepted);
+    assert!(!known(&bench, 4), "proven and silent");
+    assert!(known(&bench, 1) && known(&bench, 5) && known(&bench, 6));
+    assert_eq!(bench.demux.counters().departed.streams, 3);
+    assert_eq!(bench.demux.counters().streams_started, 6);
+}
+
+#[test]
+fn streams_nobody_wants_are_ignored() {
+    let mut bench = Bench::new(Limits::default());
+    bench.inbox.not_stream = Some(StreamId(1));
+    let datagram = Sender::new(1).message(None, b"x").remove(0);
+    assert_eq!(bench.feed(&datagram), Disposition::IgnoredStream);
+    assert_eq!(bench.demux.stream_count(), 0);
+}
+
+#[test]
+fn topics_nobody_wants_are_seen_but_not_kept() {
+    let mut bench = Bench::new(Limits::default());
+    bench.inbox.not_hash = Some(TopicHash::of(Some("large")));
+    bench.inbox.not_topic = Some("small");
+    let mut sender = Sender::new(1);
+    for (topic, len) in [
+        ("large", 5000),
+        ("small", 10),
+        ("small", 5000),
+        ("other", 5000),
+    ] {
+        for datagram in sender.message(Some(topic), &payload(1, len)) {
+            bench.feed(&datagram);
+        }
+    }
+    assert_eq!(bench.inbox.messages.len(), 1);
+    let report = bench.stream(&sender);
+    assert_eq!(report.numbers.missing, 0);
+    assert_eq!(report.messages.filtered_by_hash, 1);
+    assert_eq!(report.messages.filtered, 2);
+    assert_eq!(bench.demux.counters().frames.fragment_filtered, 4);
+}
+
+#[test]
+fn a_topic_hash_that_is_not_the_topics_is_malformed() {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    for mut datagram in sender.message(Some("topic"), &payload(1, 5000)) {
+        datagram[44..48].copy_from_slice(&TopicHash::of(Some("other")).0.to_be_bytes());
+        bench.feed(&datagram);
+    }
+    assert!(bench.inbox.messages.is_empty());
+    let report = bench.stream(&sender);
+    assert_eq!(report.messages.body_topic_hash, 1);
+    assert!(!report.proven);
+}
+
+#[test]
+fn bodies_are_counted_by_what_is_wrong_with_them() {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    let head = BodyHead::new(Some("t"), &Metadata::new().with_schema(1)).unwrap();
+    for (at, value) in [(36, 0xC0), (40, 0xFF), (41, 0x03), (41, 0x00), (42, 7)] {
+        let mut datagram = sender.whole(&head, b"x");
+        datagram[at] = value;
+        assert_eq!(bench.feed(&datagram), Disposition::Accepted);
+    }
+    let messages = bench.stream(&sender).messages;
+    assert_eq!(messages.body_critical, 2);
+    assert_eq!(messages.body_topic_not_utf8, 1);
+    assert_eq!(messages.body_malformed, 2);
+    assert!(!bench.stream(&sender).proven);
+}
+
+#[test]
+fn messages_above_the_limit_are_counted_once() {
+    let mut bench = Bench::new(Limits::new(1000, 1 << 20));
+    let mut sender = Sender::new(1);
+    for len in [1000, 1390, 5000] {
+        for datagram in sender.message(None, &payload(1, len)) {
+            bench.feed(&datagram);
+        }
+    }
+    let messages = bench.stream(&sender).messages;
+    assert_eq!(messages.delivered, 1);
+    assert_eq!(messages.whole_too_large, 1);
+    assert_eq!(messages.too_large, 1);
+    assert_eq!(bench.demux.counters().frames.fragment_too_large, 4);
+}

@@ -1,0 +1,19 @@
+//! The codec from outside, as its users see it.
+//!
+//! - `golden`: the vectors in `vectors/`, both ways.
+//! - `corruption`: damaged datagrams, and that they leave no trace.
+//! - `roundtrip`: what is sent arrives, for every size, order and datagram length.
+//! - `schedules`: seeded loss, reorder, duplication, forgery, restarts and
+//!   little memory; the account is checked after every datagram.
+//! - `eviction`: which message and which stream gives way, rule by rule.
+//! - `common`: generator, sink, sender and the check of the account.
+
+#![cfg(feature = "alloc")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod common;
+mod corruption;
+mod eviction;
+mod golden;
+mod roundtrip;
+mod schedules;

@@ -1,0 +1,331 @@
+//! `cargo xtask ci`: every gate, each a command that one can run alone.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::test::{self, cargo};
+
+/// How a gate ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    Failed,
+    /// It could not be judged here; what is missing was said.
+    Skipped,
+}
+
+type Judged = Result<Verdict, Box<dyn Error>>;
+
+/// A gate: its name, what it holds, and the function that judges.
+struct Gate {
+    name: &'static str,
+    about: &'static str,
+    judge: fn() -> Judged,
+}
+
+const GATES: [Gate; 9] = [
+    Gate {
+        name: "fmt",
+        about: "rustfmt changes nothing",
+        judge: fmt,
+    },
+    Gate {
+        name: "clippy",
+        about: "no warning in any target, nor in mcl-wire without default features",
+        judge: clippy,
+    },
+    Gate {
+        name: "docs",
+        about: "rustdoc has no warning, private items included",
+        judge: docs,
+    },
+    Gate {
+        name: "no-std",
+        about: "mcl-wire links into a no_std static library with a panic handler of its own",
+        judge: no_std,
+    },
+    Gate {
+        name: "deny",
+        about: "licences, advisories, bans and sources of all dependencies (cargo-deny)",
+        judge: deny,
+    },
+    Gate {
+        name: "msrv",
+        about: "the workspace builds with the oldest Rust that it promises",
+        judge: msrv,
+    },
+    Gate {
+        name: "test",
+        about: "the whole suite: cargo xtask test",
+        judge: whole_suite,
+    },
+    Gate {
+        name: "external",
+        about: "a crate outside the workspace depends on mcl-udp, builds and runs",
+        judge: external,
+    },
+    Gate {
+        name: "demo",
+        about: "cargo xtask demo runs to its end",
+        judge: demo,
+    },
+];
+
+pub(crate) fn main(arguments: &[String]) -> Outcome {
+    if arguments.iter().any(|it| it == "list") {
+        for Gate { name, about, .. } in GATES {
+            writeln!(io::stdout(), "{name:<10} {about}")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(unknown) = arguments
+        .iter()
+        .find(|it| GATES.iter().all(|gate| gate.name != **it))
+    {
+        return Err(format!("no gate {unknown:?}; `cargo xtask ci list` lists them").into());
+    }
+    let wanted = |gate: &&Gate| arguments.is_empty() || arguments.iter().any(|it| it == gate.name);
+    let mut results = Vec::new();
+    for gate in GATES.iter().filter(wanted) {
+        writeln!(io::stdout(), "\n== {}: {}", gate.name, gate.about)?;
+        let began = Instant::now();
+        let verdict = (gate.judge)().or_else(|error| {
+            writeln!(io::stdout(), "{error}")?;
+            Ok::<_, io::Error>(Verdict::Failed)
+        })?;
+        results.push((gate.name, verdict, began.elapsed()));
+    }
+    table(&results)
+}
+
+fn table(results: &[(&str, Verdict, Duration)]) -> Outcome {
+    let mut out = io::stdout();
+    writeln!(out, "\n{:<10} {:<8} seconds", "gate", "result")?;
+    for (name, verdict, took) in results {
+        let verdict = match verdict {
+            Verdict::Passed => "passed",
+            Verdict::Failed => "FAILED",
+            Verdict::Skipped => "skipped",
+        };
+        writeln!(out, "{name:<10} {verdict:<8} {:.1}", took.as_secs_f64())?;
+    }
+    let failed = results
+        .iter()
+        .any(|(_, verdict, _)| *verdict == Verdict::Failed);
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// The root of the workspace.
+pub(crate) fn workspace() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// Shows the command, runs it and judges by its exit status.
+fn passes(command: &mut Command) -> Judged {
+    writeln!(io::stdout(), "+ {}", shown(command))?;
+    Ok(if command.status()?.success() {
+        Verdict::Passed
+    } else {
+        Verdict::Failed
+    })
+}
+
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
+}
+
+/// Runs the commands in turn until one fails.
+fn all_pass(commands: impl IntoIterator<Item = Command>) -> Judged {
+    for mut command in commands {
+        let verdict = passes(&mut command)?;
+        if verdict != Verdict::Passed {
+            return Ok(verdict);
+        }
+    }
+    Ok(Verdict::Passed)
+}
+
+fn cargo_with(arguments: &str) -> Command {
+    let mut command = cargo();
+    command.args(arguments.split(' '));
+    command
+}
+
+fn fmt() -> Judged {
+    passes(&mut cargo_with("fmt --all --check"))
+}
+
+fn clippy() -> Judged {
+    all_pass([
+        cargo_with("clippy --workspace --all-targets --locked -- -D warnings"),
+        cargo_with("clippy --package mcl-wire --no-default-features --locked -- -D warnings"),
+    ])
+}
+
+fn docs() -> Judged {
+    let mut command = cargo_with("doc --workspace --no-deps --document-private-items --locked");
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    passes(&mut command)
+}
+
+fn whole_suite() -> Judged {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg("test").current_dir(workspace());
+    passes(&mut command)
+}
+
+fn demo() -> Judged {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg("demo").current_dir(workspace());
+    passes(&mut command)
+}
+
+fn deny() -> Judged {
+    let installed = cargo().args(["deny", "--version"]).output()?;
+    if !installed.status.success() {
+        writeln!(
+            io::stdout(),
+            "cargo-deny is not installed: `cargo install --locked cargo-deny`"
+        )?;
+        return Ok(Verdict::Skipped);
+    }
+    passes(&mut cargo_with("deny --all-features check"))
+}
+
+/// Builds with the toolchain named by `rust-version`, where rustup has it.
+fn msrv() -> Judged {
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    let toolchains = Command::new("rustup").args(["toolchain", "list"]).output();
+    let installed = toolchains.is_ok_and(|list| {
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        list.lines().any(|line| line.starts_with(version))
+    });
+    if !installed {
+        writeln!(
+            io::stdout(),
+            "Rust {version} is not installed: `rustup toolchain install {version} --profile minimal`"
+        )?;
+        return Ok(Verdict::Skipped);
+    }
+    let mut command = Command::new("rustup");
+    command.args(["run", version, "cargo", "check", "--workspace", "--locked"]);
+    command
+        .env_remove("CARGO")
+        .env_remove("RUSTC")
+        .env_remove("RUSTUP_TOOLCHAIN");
+    command.env("CARGO_TARGET_DIR", target().join("msrv"));
+    passes(command.current_dir(workspace()))
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// A fresh folder below the target folder, outside of the workspace's members.
+fn fresh(name: &str) -> io::Result<PathBuf> {
+    let folder = target().join("ci").join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(folder.join("src"))?;
+    Ok(folder)
+}
+
+/// Writes a crate that is a workspace of its own.
+fn write_crate(name: &str, manifest: &str, file: &str, code: &str) -> io::Result<PathBuf> {
+    let folder = fresh(name)?;
+    let head = format!("[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n");
+    fs::write(
+        folder.join("Cargo.toml"),
+        format!("{head}\n{manifest}\n[workspace]\n"),
+    )?;
+    fs::write(folder.join("src").join(file), code)?;
+    Ok(folder)
+}
+
+fn path_dependency(name: &str, rest: &str) -> String {
+    let path = workspace().join("crates").join(name);
+    format!("{name} = {{ path = {path:?}{rest} }}\n")
+}
+
+fn no_std() -> Judged {
+    let manifest = format!(
+        "[lib]\ncrate-type = [\"staticlib\"]\n\n[dependencies]\n{}\n\
+         [profile.dev]\npanic = \"abort\"\n\n[profile.release]\npanic = \"abort\"\n",
+        path_dependency("mcl-wire", ", default-features = false")
+    );
+    let folder = write_crate("mcl-no-std", &manifest, "lib.rs", NO_STD)?;
+    let mut commands = ["build", "build --release"].map(cargo_with);
+    for command in &mut commands {
+        command
+            .current_dir(&folder)
+            .env("CARGO_TARGET_DIR", target());
+    }
+    all_pass(commands)
+}
+
+const NO_STD: &str = r#"#![no_std]
+//! The wire format alone, as firmware links it.
+
+extern crate mcl_wire as _;
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+"#;
+
+/// Builds and runs a program that knows mcl-udp only by path, in a private
+/// namespace where there is one.
+fn external() -> Judged {
+    let manifest = format!("[dependencies]\n{}", path_dependency("mcl-udp", ""));
+    let folder = write_crate("mcl-external", &manifest, "main.rs", EXTERNAL)?;
+    let mut build = cargo_with("build");
+    build.current_dir(&folder).env("CARGO_TARGET_DIR", target());
+    if passes(&mut build)? != Verdict::Passed {
+        return Ok(Verdict::Failed);
+    }
+    let program = target().join("debug").join("mcl-external");
+    match test::way_inside() {
+        Ok(mut way) => {
+            way.arg(env::current_exe()?)
+                .arg(test::INSIDE_RUN)
+                .arg(program);
+            passes(&mut way)
+        }
+        Err(why) => {
+            writeln!(io::stdout(), "built, not run: {why}")?;
+            Ok(Verdict::Skipped)
+        }
+    }
+}
+
+const EXTERNAL: &str = r#"//! The first example of the README, as a stranger's program.
+
+use mcl_udp::{Broadcaster, Connection, Listener};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let connection = Connection::new("ff15::c73d:cf41:ea8e:b0a0")?;
+    let listener = Listener::<String>::open(&connection)?;
+    let inbox = listener.queue();
+    let broadcaster = Broadcaster::<str>::open(&connection)?;
+    broadcaster.publish("hello world")?;
+    println!("{}", inbox.recv()?.payload);
+    Ok(())
+}
+"#;
