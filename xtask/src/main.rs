@@ -3,6 +3,7 @@
 mod ci;
 mod command;
 mod demo;
+mod loss;
 mod netsetup;
 mod test;
 
@@ -22,6 +23,7 @@ Usage: cargo xtask <command>
       --undo            take back exactly what netsetup made
       --persist         also write the buffer sizes to sysctl.d
   test [-- filter...]   the whole test suite, in private network namespaces
+  loss [series]         how much is lost with and without pacing (10 series)
   ci [step...]          every gate, or the ones named; `cargo xtask ci list` lists them
   help                  this text
 ";
@@ -48,6 +50,12 @@ fn dispatch(arguments: &[String]) -> Outcome {
     };
     match command {
         "demo" => demo::main(rest),
+        demo::INSIDE => demo::inside(),
+        demo::LISTENER => demo::listener(rest),
+        demo::PUBLISHER => demo::publisher(rest),
+        "loss" => loss::main(rest),
+        loss::INSIDE => loss::inside(rest),
+        loss::LISTENER => loss::listener(rest),
         "netsetup" => netsetup::main(rest),
         "test" => test::main(rest),
         test::INSIDE => test::inside(rest),

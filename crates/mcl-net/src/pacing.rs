@@ -11,6 +11,12 @@ pub const ORDINARY_RECEIVE_BUFFER: usize = 212_992;
 /// takes what is sent at the paced rate.
 const HOLD_UP: Duration = Duration::from_millis(1);
 
+/// The fastest rate and the longest burst that are chosen without being told:
+/// several receivers that share two busy cores hold each other up for some ten
+/// milliseconds, and a buffer of 4 MiB outlasts that at this rate.
+const FASTEST: u64 = 256_000_000;
+const LONGEST_BURST: usize = 1 << 20;
+
 /// What a receiver on this machine asks for, if nobody told it otherwise.
 const LOCAL_REQUEST: usize = crate::receiver::DEFAULT_RECEIVE_BUFFER;
 
@@ -100,15 +106,16 @@ pub struct PacedRate {
 
 impl PacedRate {
     /// Half of the buffer at once; then a rate at which the other half outlasts
-    /// a receiver that is held up for a millisecond: 106 MB/s for 212,992 bytes,
-    /// 2.1 GB/s for 4 MiB.
+    /// a receiver that is held up for a millisecond, but at most 256 MB/s
+    /// after 1 MiB: 106 MB/s for 212,992 bytes, 256 MB/s for 4 MiB.
     #[must_use]
     pub fn for_receive_buffer(bytes: usize) -> Self {
         let half = bytes / 2;
-        let bytes_per_second = (half as u128 * 1_000_000_000 / HOLD_UP.as_nanos()).max(1);
+        let outlasts = half as u128 * 1_000_000_000 / HOLD_UP.as_nanos();
+        let bytes_per_second = u64::try_from(outlasts).unwrap_or(u64::MAX);
         Self {
-            bytes_per_second: u64::try_from(bytes_per_second).unwrap_or(u64::MAX),
-            burst: half,
+            bytes_per_second: bytes_per_second.clamp(1, FASTEST),
+            burst: half.min(LONGEST_BURST),
         }
     }
 
@@ -243,6 +250,11 @@ mod tests {
         );
         assert_eq!(expected_receive_buffer(Reach::Machine, None), 212_992);
         let ordinary = PacedRate::for_receive_buffer(212_992);
+        let tuned = PacedRate::for_receive_buffer(4 << 20);
+        assert_eq!(
+            (tuned.bytes_per_second, tuned.burst),
+            (256_000_000, 1 << 20)
+        );
         assert_eq!(
             (ordinary.bytes_per_second, ordinary.burst),
             (106_496_000, 106_496)

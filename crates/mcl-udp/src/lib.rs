@@ -31,7 +31,8 @@ pub use error::{OpenError, PublishError};
 pub use listener::{Listener, ListenerBuilder, RawListener};
 pub use mcl_net::{
     ChooseError, Foreign, Group, GroupError, Interface, InterfaceChoice, InterfaceError, PacedRate,
-    Pacing, ReceiveBuffer, Scope, SendErrorKind, SocketError, Usability, interfaces,
+    Pacing, ParseChoiceError, ReceiveBuffer, Scope, SendErrorKind, SocketError, Usability,
+    interfaces,
 };
 pub use mcl_wire::{
     Counters, DatagramCounts, DepartedCounts, FrameCounts, MessageCounts, SequenceCounts, StreamId,
