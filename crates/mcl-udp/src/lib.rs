@@ -1,4 +1,90 @@
-//! Publish/subscribe between processes over IPv6 UDP multicast.
+//! Publish/subscribe between processes over IPv6 UDP multicast: no broker, no
+//! daemon, no discovery.
+//!
+//! A [`Connection`] is a multicast group and a UDP port. A [`Broadcaster`]
+//! publishes values to it; every [`Listener`] of it, in this process, on this
+//! machine or on this network, receives them. Delivery is best effort, and each
+//! loss is counted by its cause.
+//!
+//! ```no_run
+//! use mcl_udp::{Broadcaster, Connection, Listener};
+//!
+//! let connection = Connection::new("ff15::c73d:cf41:ea8e:b0a0")?;
+//! let listener = Listener::<String>::open(&connection)?;
+//! let inbox = listener.queue();
+//! let broadcaster = Broadcaster::<str>::open(&connection)?;
+//! broadcaster.publish("hello world")?;
+//! println!("{}", inbox.recv()?.payload);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Values and bytes
+//!
+//! `Broadcaster<T>` takes any `T: Serialize`, `Listener<T>` any
+//! `T: DeserializeOwned`; [`Bincode`] is the codec unless another [`Codec`] is
+//! named. [`RawBroadcaster`] and [`RawListener`] move bytes: published without a
+//! copy, received as a shared [`Payload`].
+//!
+//! The encoding travels with each message, and so does a schema id if you set
+//! one ([`BroadcasterBuilder::schema`]). A message of another encoding or
+//! schema, or one that does not decode, is an error value in a queue
+//! ([`RecvError::Undecodable`]) or goes to a hook
+//! ([`ListenerBuilder::on_error`]); the listener goes on.
+//!
+//! # Topics
+//!
+//! ```no_run
+//! # use mcl_udp::{Broadcaster, Connection, Listener};
+//! # let connection = Connection::new("ff15::1")?;
+//! let listener = Listener::<f64>::builder(&connection).topics(["speed", "heading"]).open()?;
+//! let broadcaster = Broadcaster::<f64>::builder(&connection).topic("speed").open()?;
+//! broadcaster.publish(&3.5)?;
+//! broadcaster.publish_to("heading", &1.57)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A listener without topics hears everything. No topic and the empty topic are
+//! two things ([`ListenerBuilder::topicless`]).
+//!
+//! # Ways to receive
+//!
+//! | | runs on | lives until |
+//! |---|---|---|
+//! | [`Listener::queue`] | the thread that takes from it | dropped |
+//! | [`Listener::subscribe`] | a thread of the subscription's own | unsubscribed, or the listener closes |
+//! | [`Listener::subscribe_inline`] | the thread that drains the socket | the same |
+//!
+//! Each has its own bound and [`Policy`] ([`QueueOptions`]) and its own counters
+//! ([`SubscriptionStatistics`]). A queue works with
+//! `crossbeam_channel::select!`: [`Queue::receiver`].
+//!
+//! # Large messages
+//!
+//! A message that does not fit one datagram is cut into datagrams of the link's
+//! size, sent in trains by segmentation offload, and put together in user space;
+//! the IP layer never fragments. So that receivers keep up, large messages are
+//! paced ([`Pacing`]): by default for the receive buffer of an ordinary machine.
+//!
+//! # What is lost, and why
+//!
+//! [`Listener::statistics`] is the account: datagrams and messages by what
+//! became of them, per stream and altogether. A stream is one broadcaster
+//! instance; its datagrams and its messages are numbered from 0, so what is
+//! missing is known exactly as soon as something later arrives.
+//! [`Broadcaster::statistics`] is the other side of it.
+//!
+//! # Environment
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `MCL_INTERFACE` | the interface of connections that name none: a name, an index or an address |
+//! | `MCL_CONNECTION` | what [`Connection::from_env`] reads |
+//!
+//! # Threads and time
+//!
+//! A listener has one thread, and one more per callback. While nothing arrives
+//! they sleep in the kernel without a timer. A broadcaster has none. Every
+//! handle is `Send` and `Sync`; all methods take `&self`.
 
 mod bincode;
 mod broadcaster;

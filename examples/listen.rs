@@ -1,0 +1,21 @@
+//! Prints every text published to a connection, until interrupted; see `publish.rs`:
+//!
+//! ```sh
+//! cargo run --example listen
+//! ```
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
+use mcl_udp::{Connection, Listener};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let connection = Connection::from_env()?;
+    let listener = Listener::<String>::open(&connection)?;
+    println!("listening to {connection} on {}", listener.interface());
+    for message in &listener.queue() {
+        match message {
+            Ok(message) => println!("{}: {}", message.sender, message.payload),
+            Err(undecodable) => println!("{undecodable}"),
+        }
+    }
+    Ok(())
+}
