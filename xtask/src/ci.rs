@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::test::{self, cargo};
+use crate::test::cargo;
 
 /// How a gate ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ struct Gate {
     judge: fn() -> Judged,
 }
 
-const GATES: [Gate; 9] = [
+const GATES: [Gate; 8] = [
     Gate {
         name: "fmt",
         about: "rustfmt changes nothing",
@@ -64,11 +64,6 @@ const GATES: [Gate; 9] = [
         name: "test",
         about: "the whole suite: cargo xtask test",
         judge: whole_suite,
-    },
-    Gate {
-        name: "external",
-        about: "a crate outside the workspace depends on mcl-udp, builds and runs",
-        judge: external,
     },
     Gate {
         name: "demo",
@@ -346,43 +341,3 @@ int main(void) {
     return mcl_datagrams(5000) == 4 && mcl_datagrams(9000) == 0 && !mcl_is_datagram(0) ? 0 : 1;
 }
 ";
-
-/// Builds and runs a program that knows mcl-udp only by path, in a private
-/// namespace where there is one.
-fn external() -> Judged {
-    let manifest = format!("[dependencies]\n{}", path_dependency("mcl-udp", ""));
-    let folder = write_crate("mcl-external", &manifest, "main.rs", EXTERNAL)?;
-    let mut build = cargo_with("build");
-    build.current_dir(&folder).env("CARGO_TARGET_DIR", target());
-    if passes(&mut build)? != Verdict::Passed {
-        return Ok(Verdict::Failed);
-    }
-    let program = target().join("debug").join("mcl-external");
-    match test::way_inside() {
-        Ok(mut way) => {
-            way.arg(env::current_exe()?)
-                .arg(test::INSIDE_RUN)
-                .arg(program);
-            passes(&mut way)
-        }
-        Err(why) => {
-            writeln!(io::stdout(), "built, not run: {why}")?;
-            Ok(Verdict::Skipped)
-        }
-    }
-}
-
-const EXTERNAL: &str = r#"//! The first example of the README, as a stranger's program.
-
-use mcl_udp::{Broadcaster, Connection, Listener};
-
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let connection = Connection::new("ff15::c73d:cf41:ea8e:b0a0")?;
-    let listener = Listener::<String>::open(&connection)?;
-    let inbox = listener.queue();
-    let broadcaster = Broadcaster::<str>::open(&connection)?;
-    broadcaster.publish("hello world")?;
-    println!("{}", inbox.recv()?.payload);
-    Ok(())
-}
-"#;

@@ -5,6 +5,8 @@ mod command;
 mod demo;
 mod loss;
 mod netsetup;
+#[cfg(test)]
+mod readme;
 mod test;
 
 use std::env;

@@ -144,3 +144,39 @@ fn mark(interface: &Interface) -> Option<Mark> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netsetup::Host;
+    use mcl_net::self_test;
+    use mcl_testbed::Namespace;
+
+    #[test]
+    #[ignore = "needs a private network namespace: cargo xtask test"]
+    fn every_kind_of_interface_that_the_kernel_makes_carries_a_datagram() {
+        let mut carried = Vec::new();
+        for (kind, name, commands) in KINDS {
+            let namespace = Namespace::new().unwrap();
+            namespace.run(|| {
+                let mut out = Vec::new();
+                let mut shell = Shell::new(&mut out, Mode::Run);
+                if let Err(error) = commands.iter().try_for_each(|it| shell.run(it)) {
+                    return println!("no {kind}: {error}");
+                }
+                shell
+                    .run(&format!("ip link set dev {name} alias {MADE}"))
+                    .unwrap();
+                bring_up(name, &Host::this(), &mut shell).unwrap();
+                let machine = Machine::look().unwrap();
+                let made = machine.interfaces().iter().find(|it| it.name() == name);
+                self_test(made.unwrap()).unwrap();
+                unmake(&machine, &mut shell).unwrap();
+                assert_eq!(Machine::look().unwrap().interfaces().len(), 1, "{kind}");
+                carried.push(kind);
+            });
+        }
+        println!("carried a datagram: {}", carried.join(", "));
+        assert!(!carried.is_empty());
+    }
+}
