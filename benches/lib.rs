@@ -1,0 +1,1 @@
+//! Benchmarks of MCL. Each file here opens with the command that runs it.
