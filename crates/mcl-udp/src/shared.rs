@@ -220,8 +220,12 @@ impl fmt::Debug for Shared {
 }
 
 /// Waits for a thread to end. Its panics were contained where user code ran.
+///
+/// A thread does not wait for itself: the last handle of a listener may be one
+/// that a callback owned, and is then dropped with it, on the listener's thread.
 fn join(thread: Option<JoinHandle<()>>) {
-    if let Some(thread) = thread {
+    let own = thread::current().id();
+    if let Some(thread) = thread.filter(|it| it.thread().id() != own) {
         let _ = thread.join();
     }
 }

@@ -1,7 +1,7 @@
 //! From message bodies to trains of datagrams.
 
 use std::io::IoSlice;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use mcl_wire::{
 };
 
 use crate::error::PublishError;
-use crate::sync::lock;
+use crate::sync::{lock, try_lock};
 
 /// The most datagrams in a train; [`Sender::train_len`] never says more.
 const TRAIN: usize = 64;
@@ -28,6 +28,8 @@ const MOST_RESTARTS: u32 = 8;
 pub(crate) struct Transmitter {
     stream: StreamId,
     line: Mutex<Option<Line>>,
+    /// The sender's, to be read without the lock.
+    datagram_len: AtomicUsize,
     open: AtomicBool,
     tally: Tally,
 }
@@ -98,6 +100,7 @@ impl Transmitter {
         };
         Self {
             stream,
+            datagram_len: AtomicUsize::new(line.sender.datagram_len()),
             line: Mutex::new(Some(line)),
             open: AtomicBool::new(true),
             tally: Tally::default(),
@@ -171,9 +174,7 @@ impl Transmitter {
             match self.attempt(head, payload, blocking) {
                 Ok(number) => return Ok(number),
                 Err(Failure::Publish(error)) => return Err(error),
-                Err(Failure::Shrunk) => {
-                    self.tally.restarted.fetch_add(1, Ordering::Relaxed);
-                }
+                Err(Failure::Shrunk) => self.shrink(),
             }
         }
         Err(PublishError::MtuUnstable {
@@ -183,7 +184,7 @@ impl Transmitter {
 
     fn attempt(&self, head: &BodyHead, payload: &[u8], blocking: Blocking) -> Result<u64, Failure> {
         let body_len = head.as_bytes().len() + payload.len();
-        let datagram_len = self.datagram_len()?;
+        let datagram_len = self.datagram_len.load(Ordering::Relaxed);
         if body_len + WHOLE_MESSAGE_OVERHEAD <= datagram_len {
             self.send_whole(head, payload, blocking)
         } else {
@@ -191,11 +192,13 @@ impl Transmitter {
         }
     }
 
-    fn datagram_len(&self) -> Result<usize, PublishError> {
-        let line = lock(&self.line);
-        line.as_ref()
-            .map(|line| line.sender.datagram_len())
-            .ok_or(PublishError::Closed)
+    /// The MTU fell: shorter datagrams from now on.
+    fn shrink(&self) {
+        if let Some(line) = &*lock(&self.line) {
+            let len = line.sender.datagram_len();
+            self.datagram_len.store(len, Ordering::Relaxed);
+        }
+        self.tally.restarted.fetch_add(1, Ordering::Relaxed);
     }
 
     fn send_whole(
@@ -245,20 +248,19 @@ impl Transmitter {
         let line = guard.as_mut().ok_or(PublishError::Closed)?;
         let number = line.next_number;
         fragments = fragmenter(number, head, payload, datagram_len)?;
-        let begun = line.send_fragments(self, &mut fragments, in_train, blocking);
+        let mut outcome = line.send_fragments(self, &mut fragments, in_train, blocking);
         if fragments.len() < of {
             line.take_number(&self.tally);
         }
-        drop(guard);
-
-        let mut outcome = begun;
         while outcome.is_ok() && fragments.len() > 0 {
-            let mut guard = match blocking {
-                Blocking::Yes => self
+            // Others may go between the trains of a message, unless it was
+            // admitted as a whole because it must not wait.
+            if blocking == Blocking::Yes {
+                drop(guard);
+                guard = self
                     .clear_to_send(train_bytes(fragments.len()), blocking)
-                    .map_err(|error| partial(of - fragments.len(), of, error))?,
-                Blocking::No => lock(&self.line),
-            };
+                    .map_err(|error| partial(of - fragments.len(), of, error))?;
+            }
             outcome = match guard.as_mut() {
                 Some(line) => line.send_fragments(self, &mut fragments, in_train, blocking),
                 None => Err(PublishError::Closed.into()),
@@ -271,6 +273,14 @@ impl Transmitter {
         }
     }
 
+    /// Takes the lock; who must not wait does not wait for another publisher.
+    fn acquire(&self, blocking: Blocking) -> Result<MutexGuard<'_, Option<Line>>, PublishError> {
+        match blocking {
+            Blocking::Yes => Ok(lock(&self.line)),
+            Blocking::No => try_lock(&self.line).ok_or(PublishError::WouldBlock),
+        }
+    }
+
     /// Waits for the pacing to let `bytes` go, and returns with the lock held.
     /// Others send while this one waits.
     fn clear_to_send(
@@ -279,7 +289,7 @@ impl Transmitter {
         blocking: Blocking,
     ) -> Result<MutexGuard<'_, Option<Line>>, PublishError> {
         loop {
-            let mut guard = lock(&self.line);
+            let mut guard = self.acquire(blocking)?;
             let line = guard.as_mut().ok_or(PublishError::Closed)?;
             let now = Instant::now();
             let delay = line.pacer.delay(now, bytes);

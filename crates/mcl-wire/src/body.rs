@@ -13,25 +13,28 @@ const CRITICAL_BODY_FLAGS: u8 = 0xF0;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Layout {
     metadata: Metadata,
-    topic_len: Option<u8>,
+    /// Where the topic ends; 0 if there is none.
+    topic_end: usize,
     crc_at: Option<usize>,
     payload_offset: usize,
 }
 
 #[cfg(feature = "alloc")]
 impl Layout {
+    #[inline]
     pub(crate) const fn metadata(&self) -> Metadata {
         self.metadata
     }
 
+    #[inline]
     pub(crate) const fn payload_offset(&self) -> usize {
         self.payload_offset
     }
 
     /// The topic in the bytes from which this layout was made.
+    #[inline]
     pub(crate) fn topic<'a>(&self, bytes: &'a [u8]) -> Option<&'a str> {
-        let len = usize::from(self.topic_len?);
-        let topic = bytes.get(BODY_PREFIX_LEN..)?.get(..len)?;
+        let topic = bytes.get(BODY_PREFIX_LEN..self.topic_end)?;
         // Checked before; without unsafe code it must be checked again.
         Some(str::from_utf8(topic).unwrap_or_default())
     }
@@ -54,6 +57,7 @@ impl<'a> Body<'a> {
     /// # Errors
     ///
     /// Any [`BodyError`]; the message is then undeliverable.
+    #[inline(always)]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, BodyError> {
         let mut reader = Reader::new(bytes);
         let [flags, topic_len, high, low] = prefix(&mut reader)?;
@@ -61,17 +65,15 @@ impl<'a> Body<'a> {
         let topic_bytes = take(&mut reader, usize::from(topic_len))?;
         let metadata_len = usize::from(u16::from_be_bytes([high, low]));
         let (metadata, crc_at) = Metadata::decode(take(&mut reader, metadata_len)?)?;
-        let topic = str::from_utf8(topic_bytes).map_err(|error| BodyError::TopicNotUtf8 {
-            valid_up_to: error.valid_up_to(),
-        })?;
         let present = flags & BODY_FLAG_TOPIC != 0;
+        let topic = if present { topic(topic_bytes)? } else { "" };
         let metadata_offset = BODY_PREFIX_LEN.saturating_add(topic_bytes.len());
         Ok(Self {
             bytes,
             topic: present.then_some(topic),
             layout: Layout {
                 metadata,
-                topic_len: present.then_some(topic_len),
+                topic_end: if present { metadata_offset } else { 0 },
                 crc_at: crc_at.map(|at| metadata_offset.saturating_add(at)),
                 payload_offset: bytes.len().saturating_sub(reader.len()),
             },
@@ -80,6 +82,7 @@ impl<'a> Body<'a> {
 
     /// The body of `layout` in the bytes from which that was made.
     #[cfg(feature = "alloc")]
+    #[inline]
     pub(crate) fn with_layout(bytes: &'a [u8], layout: Layout) -> Self {
         Self {
             bytes,
@@ -89,24 +92,28 @@ impl<'a> Body<'a> {
     }
 
     #[cfg(feature = "alloc")]
+    #[inline]
     pub(crate) const fn layout(&self) -> Layout {
         self.layout
     }
 
     /// The topic, if there is one. No topic and the empty topic differ.
     #[must_use]
+    #[inline]
     pub const fn topic(&self) -> Option<&'a str> {
         self.topic
     }
 
     /// The metadata.
     #[must_use]
+    #[inline]
     pub const fn metadata(&self) -> Metadata {
         self.layout.metadata
     }
 
     /// The payload.
     #[must_use]
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.bytes
             .get(self.layout.payload_offset..)
@@ -115,6 +122,7 @@ impl<'a> Body<'a> {
 
     /// Where in the body the payload begins.
     #[must_use]
+    #[inline]
     pub const fn payload_offset(&self) -> usize {
         self.layout.payload_offset
     }
@@ -128,14 +136,16 @@ impl<'a> Body<'a> {
     }
 }
 
+#[inline(always)]
 fn prefix(reader: &mut Reader<'_>) -> Result<[u8; BODY_PREFIX_LEN], BodyError> {
     let got = reader.len();
-    reader.array().ok_or(BodyError::Truncated {
+    reader.array().copied().ok_or(BodyError::Truncated {
         needed: BODY_PREFIX_LEN,
         got,
     })
 }
 
+#[inline(always)]
 fn check_flags(flags: u8, topic_len: u8) -> Result<(), BodyError> {
     let unknown = flags & CRITICAL_BODY_FLAGS & !BODY_FLAG_TOPIC;
     if unknown != 0 {
@@ -145,6 +155,12 @@ fn check_flags(flags: u8, topic_len: u8) -> Result<(), BodyError> {
         return Err(BodyError::TopicWithoutFlag { topic_len });
     }
     Ok(())
+}
+
+fn topic(bytes: &[u8]) -> Result<&str, BodyError> {
+    str::from_utf8(bytes).map_err(|error| BodyError::TopicNotUtf8 {
+        valid_up_to: error.valid_up_to(),
+    })
 }
 
 fn take<'a>(reader: &mut Reader<'a>, needed: usize) -> Result<&'a [u8], BodyError> {

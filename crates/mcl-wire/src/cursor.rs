@@ -7,48 +7,58 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
+    #[inline]
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
+    #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.rest.len()
     }
 
+    #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (front, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         Some(front)
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    #[inline]
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
         let (front, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
-        Some(*front)
+        Some(front)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Option<u8> {
-        self.array().map(u8::from_be_bytes)
+        self.array().map(|bytes| u8::from_be_bytes(*bytes))
     }
 
+    #[inline]
     pub(crate) fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_be_bytes)
+        self.array().map(|bytes| u16::from_be_bytes(*bytes))
     }
 
+    #[inline]
     pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
+        self.array().map(|bytes| u32::from_be_bytes(*bytes))
     }
 
+    #[inline]
     pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
+        self.array().map(|bytes| u64::from_be_bytes(*bytes))
     }
 }
 
@@ -59,6 +69,7 @@ pub(crate) struct Writer<'b> {
 }
 
 impl<'b> Writer<'b> {
+    #[inline]
     pub(crate) const fn new(buffer: &'b mut [u8]) -> Self {
         Self { rest: buffer }
     }
@@ -66,6 +77,7 @@ impl<'b> Writer<'b> {
     /// Writes `bytes`, or nothing when they do not fit. Callers have sized or
     /// checked their buffer; leaving bytes out is the one way not to panic
     /// should they ever be wrong, and the golden vectors would show it.
+    #[inline]
     pub(crate) fn put(&mut self, bytes: &[u8]) -> &mut Self {
         if let Some(front) = self.rest.split_off_mut(..bytes.len()) {
             front.copy_from_slice(bytes);

@@ -22,6 +22,7 @@ pub const WHOLE_MESSAGE_OVERHEAD: usize = HEADER_LEN + FRAME_HEADER_LEN + size_o
 /// The datagram is this, then the head, then the payload. `None` if the
 /// datagram would be longer than [`MAX_DATAGRAM_LEN`].
 #[must_use]
+#[inline]
 pub fn whole_message_prefix(
     stream: StreamId,
     sequence: u64,
@@ -93,6 +94,7 @@ impl<'a> Fragmenter<'a> {
         self.size
     }
 
+    #[inline]
     fn fragment(&self, index: u32) -> OutgoingFragment<'a> {
         let size = usize::from(self.size);
         let start = (index as usize).saturating_mul(size);
@@ -126,6 +128,7 @@ fn fragment_size(datagram_len: usize) -> Result<u16, FragmentError> {
 }
 
 /// `bytes[start..end]`, cut to what there is.
+#[inline]
 fn part(bytes: &[u8], start: usize, end: usize) -> &[u8] {
     let len = bytes.len();
     bytes.get(start.min(len)..end.min(len)).unwrap_or_default()
@@ -134,10 +137,12 @@ fn part(bytes: &[u8], start: usize, end: usize) -> &[u8] {
 impl<'a> Iterator for Fragmenter<'a> {
     type Item = OutgoingFragment<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.nth(0)
     }
 
+    #[inline]
     fn nth(&mut self, skipped: usize) -> Option<Self::Item> {
         let skipped = u32::try_from(skipped).unwrap_or(u32::MAX);
         let index = self.next.saturating_add(skipped);
@@ -182,6 +187,7 @@ pub struct OutgoingFragment<'a> {
 impl OutgoingFragment<'_> {
     /// The bytes of the datagram before the fragment's own.
     #[must_use]
+    #[inline]
     pub fn prefix(&self, stream: StreamId, sequence: u64) -> [u8; FRAGMENT_OVERHEAD] {
         let frame_len = FRAGMENT_FIELDS_LEN.saturating_add(self.len());
         // At most 65,435 + 24, by the limits that `Fragmenter::new` sets.
@@ -199,6 +205,7 @@ impl OutgoingFragment<'_> {
         prefix
     }
 
+    #[inline]
     const fn len(&self) -> usize {
         self.head.len().saturating_add(self.payload.len())
     }
@@ -282,6 +289,8 @@ mod tests {
         let mut fragments = all.clone();
         assert_eq!(fragments.nth(usize::MAX), None);
         assert_eq!((fragments.len(), fragments.next()), (0, None));
+        #[cfg(target_pointer_width = "64")]
+        assert_eq!(all.clone().nth(1 << 32), None);
     }
 
     #[test]

@@ -91,6 +91,7 @@ pub struct Fragment<'a> {
 impl Fragment<'_> {
     /// How many fragments the message has.
     #[must_use]
+    #[inline]
     pub const fn count(&self) -> NonZeroU32 {
         // total >= 1 and size >= 256 were checked when the frame was read.
         match NonZeroU32::new(fragment_count(self.total, self.size)) {
@@ -101,12 +102,14 @@ impl Fragment<'_> {
 
     /// Where in the message body the fragment's bytes begin.
     #[must_use]
+    #[inline]
     pub const fn offset(&self) -> usize {
         (self.index as usize).saturating_mul(self.size as usize)
     }
 }
 
 /// ceil(total / size); 0 for a total or size of 0.
+#[inline]
 pub(crate) const fn fragment_count(total: u32, size: u16) -> u32 {
     if size == 0 {
         return 0;
@@ -115,6 +118,7 @@ pub(crate) const fn fragment_count(total: u32, size: u16) -> u32 {
 }
 
 /// Bytes of fragment `index`, if there is one: `size`, or what the last one has left.
+#[inline]
 fn fragment_len(total: u32, size: u16, index: u32) -> Option<usize> {
     let offset = index.checked_mul(u32::from(size))?;
     let left = total.checked_sub(offset)?;
@@ -130,6 +134,7 @@ pub struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
+    #[inline]
     pub(crate) const fn new(bytes: &'a [u8], unsequenced: bool) -> Self {
         Self {
             reader: Reader::new(bytes),
@@ -138,6 +143,7 @@ impl<'a> Frames<'a> {
         }
     }
 
+    #[inline(always)]
     fn frame(&mut self) -> Result<Frame<'a>, FrameError> {
         if self.reader.rest().first() == Some(&FRAME_PADDING) {
             let len = self.reader.len();
@@ -156,14 +162,17 @@ impl<'a> Frames<'a> {
         }
     }
 
+    #[inline(always)]
     fn header(&mut self) -> Result<[u8; FRAME_HEADER_LEN], FrameError> {
         let got = self.reader.len();
         let needed = FRAME_HEADER_LEN;
         self.reader
             .array()
+            .copied()
             .ok_or(FrameError::Truncated { needed, got })
     }
 
+    #[inline(always)]
     fn take(&mut self, needed: usize) -> Result<&'a [u8], FrameError> {
         let got = self.reader.len();
         self.reader
@@ -171,6 +180,7 @@ impl<'a> Frames<'a> {
             .ok_or(FrameError::Truncated { needed, got })
     }
 
+    #[inline(always)]
     fn message(&mut self, flags: u8, body: &'a [u8]) -> Result<WholeMessage<'a>, FrameError> {
         self.check_flags(FRAME_MESSAGE, flags, FRAME_FLAG_NUMBERED)?;
         let mut reader = Reader::new(body);
@@ -189,11 +199,13 @@ impl<'a> Frames<'a> {
         })
     }
 
+    #[inline(always)]
     fn implied_number(&self) -> Result<u64, FrameError> {
         let previous = self.previous.ok_or(FrameError::Unnumbered)?;
         previous.checked_add(1).ok_or(FrameError::NumberOverflow)
     }
 
+    #[inline(always)]
     fn fragment(&self, flags: u8, body: &'a [u8]) -> Result<Fragment<'a>, FrameError> {
         self.check_flags(FRAME_FRAGMENT, flags, 0)?;
         let fragment = read_fragment(body).ok_or(FrameError::Truncated {
@@ -204,6 +216,7 @@ impl<'a> Frames<'a> {
         Ok(fragment)
     }
 
+    #[inline(always)]
     fn check_flags(&self, frame_type: u8, flags: u8, known: u8) -> Result<(), FrameError> {
         let unknown = flags & CRITICAL_FRAME_FLAGS & !known;
         if unknown != 0 {
@@ -220,6 +233,7 @@ impl<'a> Frames<'a> {
     }
 }
 
+#[inline(always)]
 fn read_fragment(body: &[u8]) -> Option<Fragment<'_>> {
     let mut reader = Reader::new(body);
     let number = reader.u64()?;
@@ -238,6 +252,7 @@ fn read_fragment(body: &[u8]) -> Option<Fragment<'_>> {
     })
 }
 
+#[inline(always)]
 fn check_fragment(fragment: &Fragment<'_>) -> Result<(), FrameError> {
     let Fragment {
         total, index, size, ..
@@ -263,6 +278,7 @@ fn check_fragment(fragment: &Fragment<'_>) -> Result<(), FrameError> {
 impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, FrameError>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.reader.is_empty() {
             return None;
@@ -374,3 +390,59 @@ impl fmt::Display for FrameError {
 }
 
 impl core::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_follows_an_error() {
+        let bytes = [0x03, 0, 0, 0, 0x80, 0, 0, 0];
+        let mut frames = Frames::new(&bytes, false);
+        let error = FrameError::CriticalType { frame_type: 3 };
+        assert_eq!(frames.next(), Some(Err(error)));
+        assert_eq!(frames.next(), None);
+    }
+
+    #[test]
+    fn fragments_know_their_place() {
+        let fragment = Fragment {
+            number: 0,
+            total: u32::MAX,
+            index: 16_777_215,
+            topic_hash: TopicHash::NONE,
+            size: 256,
+            data: &[0; 255],
+        };
+        assert_eq!(check_fragment(&fragment), Ok(()));
+        assert_eq!(fragment.count().get(), 16_777_216);
+        assert_eq!(fragment.offset(), 0xFFFF_FF00);
+        let beyond = Fragment {
+            index: 16_777_216,
+            ..fragment
+        };
+        let error = FrameError::FragmentIndex {
+            index: 16_777_216,
+            count: 16_777_216,
+        };
+        assert_eq!(check_fragment(&beyond), Err(error));
+    }
+
+    #[test]
+    fn errors_say_what_was_found() {
+        use alloc::string::ToString;
+        let error = FrameError::FragmentLength {
+            expected: 88,
+            got: 87,
+        };
+        assert_eq!(error.to_string(), "fragment of 87 bytes where 88 belong");
+        let error = FrameError::CriticalFlags {
+            frame_type: 1,
+            unknown: 0x20,
+        };
+        assert_eq!(
+            error.to_string(),
+            "unknown critical flags 0x20 on frame type 0x01"
+        );
+    }
+}

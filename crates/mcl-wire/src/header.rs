@@ -58,6 +58,7 @@ pub struct Header {
 impl Header {
     /// The header of a datagram in the stream's sequence.
     #[must_use]
+    #[inline]
     pub const fn new(stream: StreamId, sequence: u64) -> Self {
         Self {
             stream,
@@ -80,6 +81,7 @@ impl Header {
 
     /// The header as bytes, without extensions.
     #[must_use]
+    #[inline]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let flags = if self.unsequenced {
             FLAG_UNSEQUENCED
@@ -101,6 +103,7 @@ impl Header {
     /// # Errors
     ///
     /// Any [`HeaderError`]; the whole datagram is then to be dropped.
+    #[inline(always)]
     pub fn decode(datagram: &[u8]) -> Result<(Self, Frames<'_>), HeaderError> {
         let mut reader = Reader::new(datagram);
         let fixed = FixedHeader::read(&mut reader).ok_or(HeaderError::Truncated {
@@ -127,8 +130,9 @@ struct FixedHeader {
 }
 
 impl FixedHeader {
+    #[inline(always)]
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let [
+        let &[
             m0,
             m1,
             version,
@@ -150,6 +154,7 @@ impl FixedHeader {
     }
 
     /// How many bytes of header extensions follow.
+    #[inline(always)]
     fn check(&self, datagram_len: usize) -> Result<usize, HeaderError> {
         let header_len = usize::from(self.header_len);
         if self.magic != MAGIC {
@@ -171,6 +176,7 @@ impl FixedHeader {
         Ok(header_len.saturating_sub(HEADER_LEN))
     }
 
+    #[inline(always)]
     const fn header(&self) -> Header {
         let unsequenced = self.critical_flags & FLAG_UNSEQUENCED != 0;
         Header {

@@ -385,7 +385,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | datagram | at most 65,487 bytes; by default 1,452 = 1500 - 48; at least 308 for a sender |
+//! | datagram | a sender's are at most 65,487 bytes, by default 1,452 = 1500 - 48, and it may be set to 308 at least; a receiver takes any |
 //! | fragment size | 256 to 65,435 bytes; by default 1,400 |
 //! | body | at most 2^32 - 1 bytes |
 //! | payload | as sender and receiver choose; by default 64 MiB |
@@ -425,6 +425,9 @@
 #[cfg(any(feature = "alloc", test))]
 extern crate alloc;
 
+// Decoding is `inline(always)`: the results are large for the few instructions
+// that make them, and moving them through memory was measured to cost more than
+// the decoding (64-byte messages, one a datagram: 87 ns without it, 57 with).
 mod body;
 mod cursor;
 #[cfg(feature = "alloc")]

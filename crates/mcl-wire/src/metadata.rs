@@ -119,7 +119,11 @@ impl Metadata {
     }
 
     /// Reads the items, and tells how many bytes precede the CRC item.
+    #[inline]
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, Option<usize>), BodyError> {
+        if bytes.is_empty() {
+            return Ok((Self::new(), None));
+        }
         let mut items = Items::default();
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
@@ -133,7 +137,7 @@ impl Metadata {
                 items.crc_at = Some(before);
             }
         }
-        Ok((items.metadata(), items.crc_at))
+        Ok((items.metadata, items.crc_at))
     }
 }
 
@@ -145,48 +149,52 @@ fn read_item<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), BodyError> {
     Ok((item, value))
 }
 
-/// The items read so far; `None` is "not yet seen".
+/// The items read so far.
 #[derive(Default)]
 struct Items {
-    encoding: Option<[u8; 1]>,
-    schema: Option<[u8; 8]>,
-    publish_time: Option<[u8; 8]>,
-    crc32c: Option<[u8; 4]>,
+    metadata: Metadata,
+    // An encoding of 0 is the same as none, but may not be repeated either.
+    encoding: Option<u8>,
     crc_at: Option<usize>,
 }
 
 impl Items {
     fn set(&mut self, item: u8, value: &[u8]) -> Result<(), BodyError> {
+        let metadata = &mut self.metadata;
         match item {
-            ITEM_ENCODING => fill(&mut self.encoding, item, value),
-            ITEM_SCHEMA => fill(&mut self.schema, item, value),
-            ITEM_PUBLISH_TIME => fill(&mut self.publish_time, item, value),
-            ITEM_CRC32C => fill(&mut self.crc32c, item, value),
-            0 => Err(BodyError::InvalidItem),
-            _ if item & IGNORABLE_ITEM == 0 => Err(BodyError::CriticalItem { item }),
-            _ => Ok(()),
+            ITEM_ENCODING => {
+                let id = fill(&mut self.encoding, item, value, u8::from_be_bytes)?;
+                metadata.encoding = Encoding(id);
+            }
+            ITEM_SCHEMA => {
+                fill(&mut metadata.schema, item, value, u64::from_be_bytes)?;
+            }
+            ITEM_PUBLISH_TIME => {
+                fill(&mut metadata.publish_time, item, value, u64::from_be_bytes)?;
+            }
+            ITEM_CRC32C => {
+                fill(&mut metadata.crc32c, item, value, u32::from_be_bytes)?;
+            }
+            0 => return Err(BodyError::InvalidItem),
+            _ if item & IGNORABLE_ITEM == 0 => return Err(BodyError::CriticalItem { item }),
+            _ => {}
         }
-    }
-
-    fn metadata(&self) -> Metadata {
-        Metadata {
-            encoding: self.encoding.map_or(Encoding::RAW, |[id]| Encoding(id)),
-            schema: self.schema.map(u64::from_be_bytes),
-            publish_time: self.publish_time.map(u64::from_be_bytes),
-            crc32c: self.crc32c.map(u32::from_be_bytes),
-        }
+        Ok(())
     }
 }
 
-fn fill<const N: usize>(
-    place: &mut Option<[u8; N]>,
+/// Puts the value of a known item, which must be the first of its type.
+fn fill<T: Copy, const N: usize>(
+    place: &mut Option<T>,
     item: u8,
     value: &[u8],
-) -> Result<(), BodyError> {
+    decode: fn([u8; N]) -> T,
+) -> Result<T, BodyError> {
     let got = value.len();
     let value = <[u8; N]>::try_from(value).map_err(|_| BodyError::ItemLength { item, got })?;
+    let value = decode(value);
     match place.replace(value) {
-        None => Ok(()),
+        None => Ok(value),
         Some(_) => Err(BodyError::RepeatedItem { item }),
     }
 }

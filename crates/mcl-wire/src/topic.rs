@@ -24,6 +24,7 @@ impl TopicHash {
 
     /// The hash of `topic`.
     #[must_use]
+    #[inline]
     pub fn of(topic: Option<&str>) -> Self {
         let Some(topic) = topic else {
             return Self::NONE;

@@ -36,6 +36,7 @@ pub enum Arrival {
 impl Arrival {
     /// Whether the number is seen for the first time, and is to be used.
     #[must_use]
+    #[inline]
     pub const fn is_new(self) -> bool {
         !matches!(self, Self::Duplicate | Self::Stale | Self::Jump)
     }
@@ -139,6 +140,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     }
 
     /// Takes note of `number`.
+    #[inline]
     pub fn observe(&mut self, number: u64) -> Arrival {
         if !self.started {
             self.start(number);
@@ -172,9 +174,12 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         add(&mut self.counts.received, 1);
     }
 
+    #[inline]
     fn ahead(&mut self, number: u64, ahead: u64) -> Arrival {
         self.candidate = None;
-        self.forget(ahead);
+        if ahead > 1 {
+            self.forget(ahead);
+        }
         self.mark(number);
         self.counts.highest = number;
         let missing = ahead.saturating_sub(1);
@@ -188,6 +193,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         }
     }
 
+    #[inline]
     fn old(&mut self, number: u64) -> Arrival {
         self.candidate = None;
         let age = self.counts.highest.saturating_sub(number);
@@ -222,6 +228,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     }
 
     /// Marks `number` as seen; `false` if it was already.
+    #[inline]
     fn mark(&mut self, number: u64) -> bool {
         let at = number % Self::WINDOW;
         let bit = 1_u64 << (at % WORD);
@@ -233,6 +240,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         new
     }
 
+    #[inline]
     fn word(&mut self, at: u64) -> Option<&mut u64> {
         self.seen.get_mut(usize::try_from(at / WORD).ok()?)
     }

@@ -94,6 +94,7 @@ impl<'b> DatagramWriter<'b> {
     /// # Errors
     ///
     /// [`Full`] if the message does not fit; nothing is written then.
+    #[inline]
     pub fn message(&mut self, number: u64, head: &BodyHead, payload: &[u8]) -> Result<(), Full> {
         let full = self.full(number, head.len().saturating_add(payload.len()));
         let needed = full.needed;
@@ -117,6 +118,7 @@ impl<'b> DatagramWriter<'b> {
     }
 
     /// What a message of `body_len` bytes would need.
+    #[inline]
     fn full(&self, number: u64, body_len: usize) -> Full {
         let number_len = if self.follows(number) { 0 } else { 8 };
         Full {
@@ -125,6 +127,7 @@ impl<'b> DatagramWriter<'b> {
         }
     }
 
+    #[inline]
     fn follows(&self, number: u64) -> bool {
         let implied = self.state.previous.and_then(|number| number.checked_add(1));
         implied == Some(number)

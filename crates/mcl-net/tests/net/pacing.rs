@@ -25,20 +25,22 @@ const LARGE: usize = 4 * 1024 * 1024;
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn what_pacing_saves_is_reported() {
     let series = env::var("PACING_SERIES").map_or(1, |text| text.parse().unwrap());
-    for (buffer, pacing) in [
-        (ORDINARY, Pacing::Auto),
-        (ORDINARY, Pacing::None),
-        (LARGE, Pacing::Auto),
-        (LARGE, Pacing::None),
+    for (buffer, reach, pacing) in [
+        (ORDINARY, Reach::Network, Pacing::Auto),
+        (ORDINARY, Reach::Network, Pacing::None),
+        (LARGE, Reach::Network, Pacing::Auto),
+        (LARGE, Reach::Machine, Pacing::Auto),
+        (LARGE, Reach::Network, Pacing::None),
     ] {
-        let results: Vec<Series> = (0..series).map(|_| run(buffer, pacing)).collect();
+        let run = |_| run(buffer, Pacer::new(pacing, reach));
+        let results: Vec<Series> = (0..series).map(run).collect();
         let whole = results.iter().filter(|it| it.lost == 0).count();
         let lost: usize = results.iter().map(|it| it.lost).sum();
         let sent: usize = results.iter().map(|it| it.sent).sum();
         let took: Duration = results.iter().map(|it| it.took).sum();
         let rate = (series * MESSAGES * MESSAGE) as f64 / took.as_secs_f64() / 1e6;
         println!(
-            "receive buffer {buffer}, pacing {pacing:?}: {whole} of {series} series of \
+            "receive buffer {buffer}, receivers on the {reach:?}, pacing {pacing:?}: {whole} of {series} series of \
              {MESSAGES} x 8 MiB without loss; {lost} of {sent} datagrams lost; {rate:.0} MB/s"
         );
         assert!(lost < sent, "nothing arrived at all");
@@ -51,7 +53,7 @@ struct Series {
     took: Duration,
 }
 
-fn run(buffer: usize, pacing: Pacing) -> Series {
+fn run(buffer: usize, mut pacer: Pacer) -> Series {
     let host = Host::new();
     host.0.bridge("br0").unwrap();
     let mut options = ReceiverOptions::default();
@@ -60,7 +62,6 @@ fn run(buffer: usize, pacing: Pacing) -> Series {
     let mut sender = host.sender("br0", group("ff15::1"));
     let counting = thread::spawn(|| count(receiver));
     let began = Instant::now();
-    let mut pacer = Pacer::new(pacing, Reach::Network);
     let message = vec![0x5a; MESSAGE];
     let mut sent = 0;
     for _ in 0..MESSAGES {

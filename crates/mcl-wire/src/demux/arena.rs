@@ -9,6 +9,7 @@ pub(crate) struct Key(u32);
 impl Key {
     const NIL: Self = Self(u32::MAX);
 
+    #[inline]
     fn some(self) -> Option<Self> {
         (self != Self::NIL).then_some(self)
     }
@@ -40,6 +41,7 @@ impl List {
         }
     }
 
+    #[inline]
     pub(crate) fn front(&self) -> Option<Key> {
         self.front.some()
     }
@@ -102,18 +104,22 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
         Some(value)
     }
 
+    #[inline]
     fn slot(&self, key: Key) -> Option<&Slot<T, LISTS>> {
         self.slots.get(key.0 as usize)
     }
 
+    #[inline]
     fn slot_mut(&mut self, key: Key) -> Option<&mut Slot<T, LISTS>> {
         self.slots.get_mut(key.0 as usize)
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         self.slot(key)?.value.as_ref()
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         self.slot_mut(key)?.value.as_mut()
     }
@@ -122,17 +128,20 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
         self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 
+    #[inline]
     fn link(&self, which: usize, key: Key) -> Link {
         self.slot(key)
             .and_then(|slot| slot.links.get(which).copied())
             .unwrap_or(LOOSE)
     }
 
+    #[inline]
     fn link_mut(&mut self, which: usize, key: Key) -> Option<&mut Link> {
         self.slot_mut(key)?.links.get_mut(which)
     }
 
     /// The key after `key` on its list `which`.
+    #[inline]
     pub(crate) fn next(&self, which: usize, key: Key) -> Option<Key> {
         self.link(which, key).next.some()
     }
@@ -166,6 +175,7 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
     }
 
     /// Moves `key` to the back of `list`, on which it must be.
+    #[inline]
     pub(crate) fn touch(&mut self, which: usize, list: &mut List, key: Key) {
         if list.back != key {
             self.unlink(which, list, key);

@@ -81,6 +81,7 @@ impl Assembly {
         self.total as usize
     }
 
+    #[inline]
     pub(crate) const fn is_complete(&self) -> bool {
         self.missing == 0
     }
@@ -95,6 +96,7 @@ impl Assembly {
 
     /// What `plan` allocates for `fragment` before it frees anything: while a
     /// buffer grows, the old one and the new one may both be there.
+    #[inline]
     pub(crate) fn cost_of(&self, plan: Plan, fragment: &Fragment<'_>) -> usize {
         match plan {
             Plan::Duplicate | Plan::Contradicting | Plan::Write => 0,
@@ -107,6 +109,7 @@ impl Assembly {
         }
     }
 
+    #[inline]
     pub(crate) fn plan(&self, fragment: &Fragment<'_>, slack: usize) -> Plan {
         if self.contradicts(fragment) {
             return Plan::Contradicting;
@@ -126,12 +129,14 @@ impl Assembly {
         }
     }
 
+    #[inline]
     fn contradicts(&self, fragment: &Fragment<'_>) -> bool {
         fragment.total != self.total
             || fragment.size != self.size
             || fragment.topic_hash != self.topic_hash
     }
 
+    #[inline]
     fn has(&self, index: u32) -> bool {
         let in_place = self
             .seen
@@ -141,6 +146,7 @@ impl Assembly {
     }
 
     /// The capacity the buffer has, or may have once `added` bytes are in.
+    #[inline]
     fn capacity_for(&self, end: usize, added: usize, slack: usize) -> usize {
         let capacity = self.buffer.capacity();
         if end <= capacity {
@@ -152,12 +158,14 @@ impl Assembly {
     }
 
     /// Words of bitmap for the fragments that end within `capacity`.
+    #[inline]
     fn words_for(&self, capacity: usize) -> usize {
         let bytes = capacity.min(self.total as usize);
         bytes.div_ceil(usize::from(self.size)).div_ceil(64)
     }
 
     /// Gets the memory that `plan` asks for; `false` if the system has none.
+    #[inline]
     pub(crate) fn grow(&mut self, plan: Plan) -> bool {
         let Plan::Grow { capacity, words } = plan else {
             return true;
@@ -189,6 +197,7 @@ impl Assembly {
     }
 
     /// Takes in a new fragment for which [`grow`](Self::grow) has made room.
+    #[inline]
     pub(crate) fn store(&mut self, plan: Plan, fragment: &Fragment<'_>, now: Duration) {
         if plan == Plan::Stash {
             self.stashed = self.stashed.saturating_add(stash_cost(fragment.data));
@@ -201,6 +210,7 @@ impl Assembly {
         self.advanced = now;
     }
 
+    #[inline]
     fn write(&mut self, index: u32, offset: usize, data: &[u8]) {
         if let Some(word) = self.seen.get_mut(index as usize / 64) {
             *word |= bit(index);
@@ -232,11 +242,13 @@ impl Assembly {
     }
 }
 
+#[inline]
 const fn bit(index: u32) -> u64 {
     1 << (index % 64)
 }
 
 /// `wanted`, if it takes an allocation to get there.
+#[inline]
 const fn grown(wanted: usize, capacity: usize) -> usize {
     if wanted > capacity { wanted } else { 0 }
 }

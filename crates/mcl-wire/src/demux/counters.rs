@@ -98,6 +98,7 @@ impl DatagramCounts {
             + self.stream_limit
     }
 
+    #[inline]
     pub(crate) fn count(&mut self, disposition: Disposition) {
         let counter = match disposition {
             Disposition::Accepted => &mut self.accepted,
@@ -190,6 +191,7 @@ impl FrameCounts {
             + self.fragment_no_room
     }
 
+    #[inline]
     pub(crate) fn count_fragment(&mut self, fate: FragmentFate) {
         let counter = match fate {
             FragmentFate::Stored => &mut self.fragment_stored,
@@ -301,6 +303,7 @@ impl MessageCounts {
         self.started.saturating_sub(ended)
     }
 
+    #[inline]
     pub(crate) const fn count_malformed(&mut self, error: &BodyError) {
         let counter = match error {
             BodyError::TopicNotUtf8 { .. } => &mut self.body_topic_not_utf8,

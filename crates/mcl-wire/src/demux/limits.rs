@@ -6,9 +6,9 @@ use crate::head::MAX_BODY_HEAD_LEN_U32;
 
 /// Bounds on what a [`Demux`](crate::Demux) keeps, whatever arrives.
 ///
-/// Memory is that of messages under reassembly; a stream's own state comes on
-/// top and is of constant size (about 1 KiB, [`max_streams`](Self::max_streams)
-/// times at most).
+/// Memory is that of messages under reassembly. A stream's own state comes on
+/// top: [`max_streams`](Self::max_streams) times about 1.1 KiB, and 16 bytes
+/// for each message under reassembly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -25,7 +25,8 @@ pub struct Limits {
     /// a message yet. Default: half of `max_bytes`, so that the first message
     /// of a stream may be a large one.
     pub unproven_bytes: usize,
-    /// Bytes, of `max_bytes`, for any one stream. Default: half of `max_bytes`.
+    /// Bytes, of `max_bytes`, for any one stream. Default: three quarters of
+    /// `max_bytes`: two of the longest messages at once, one of them growing.
     pub stream_bytes: usize,
     /// Messages under reassembly at once. Default: 1024.
     pub max_incomplete: usize,
@@ -52,7 +53,7 @@ impl Limits {
             max_message_len: max_payload.saturating_add(MAX_BODY_HEAD_LEN_U32),
             max_bytes,
             unproven_bytes: max_bytes / 2,
-            stream_bytes: max_bytes / 2,
+            stream_bytes: max_bytes / 4 * 3,
             max_incomplete: 1024,
             max_incomplete_per_stream: 64,
             expiry: Duration::from_secs(1),

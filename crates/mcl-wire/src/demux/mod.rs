@@ -22,7 +22,7 @@ pub use limits::Limits;
 pub use received::{BodyBytes, Received, Sink};
 
 use crate::body::{Body, BodyError};
-use crate::frame::{Fragment, Frame, Frames, WholeMessage};
+use crate::frame::{Fragment, Frame, FrameError, Frames, WholeMessage};
 use crate::header::{Header, StreamId};
 use crate::topic::TopicHash;
 use crate::tracker::Arrival;
@@ -76,6 +76,10 @@ use store::Store;
 /// 3. the least recently heard proven stream, if it has been silent for
 ///    [`Limits::stream_idle`];
 /// 4. otherwise none: its datagram is dropped ([`Disposition::StreamLimit`]).
+///
+/// A stream that lost its place and is heard again is a new one: what it had
+/// under reassembly is gone, and a late duplicate of something delivered before
+/// is delivered again.
 pub struct Demux<S> {
     store: Store<S>,
     counters: Counters,
@@ -88,6 +92,28 @@ struct Context {
     id: StreamId,
     sequence: u64,
     now: Duration,
+}
+
+/// The frames of a datagram, all found well-formed: a malformed frame must not
+/// follow one that has been acted upon.
+enum Checked<'a> {
+    /// The only one; mostly it is, and need not be read a second time.
+    One(Frame<'a>),
+    Many,
+}
+
+impl<'a> Checked<'a> {
+    #[inline]
+    fn new(frames: &Frames<'a>) -> Result<Self, FrameError> {
+        let mut frames = frames.clone();
+        let first = frames.next().transpose()?;
+        let mut only = first.map_or(Self::Many, Self::One);
+        for frame in frames {
+            frame?;
+            only = Self::Many;
+        }
+        Ok(only)
+    }
 }
 
 impl<S: BuildHasher> Demux<S> {
@@ -124,10 +150,7 @@ impl<S: BuildHasher> Demux<S> {
         if !sink.wants_stream(header.stream) {
             return Err(Disposition::IgnoredStream);
         }
-        // All or nothing: a malformed frame must not follow one acted upon.
-        for frame in frames.clone() {
-            frame?;
-        }
+        let checked = Checked::new(&frames)?;
         if header.unsequenced {
             self.unsequenced(frames);
             return Ok(());
@@ -140,8 +163,13 @@ impl<S: BuildHasher> Demux<S> {
             now,
         };
         self.store.observe(at.stream, at.sequence, now)?;
-        for frame in frames.flatten() {
-            self.frame(at, frame, sink);
+        match checked {
+            Checked::One(frame) => self.frame(at, frame, sink),
+            Checked::Many => {
+                for frame in frames.flatten() {
+                    self.frame(at, frame, sink);
+                }
+            }
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ struct Lists {
 }
 
 impl Lists {
+    #[inline]
     const fn of(&mut self, proven: bool) -> &mut List {
         if proven {
             &mut self.proven
@@ -76,7 +77,7 @@ impl Pool {
             },
             charged: 0,
             unproven: 0,
-            spares: Spares::new(limits.max_bytes / 4),
+            spares: Spares::new(limits.max_bytes / 2),
         }
     }
 
@@ -89,10 +90,12 @@ impl Pool {
         self.charged.saturating_add(self.spares.bytes())
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&Assembly> {
         self.messages.get(key)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Assembly> {
         self.messages.get_mut(key)
     }
@@ -139,6 +142,7 @@ impl Pool {
     }
 
     /// Notes that a message of `stream` has advanced.
+    #[inline]
     pub(crate) fn touch(&mut self, key: Key, stream: &mut Stream) {
         let list = self.lists.of(stream.proven);
         self.messages.touch(BY_ALL, list, key);
@@ -162,6 +166,7 @@ impl Pool {
     }
 
     /// The least recently advanced of both kinds.
+    #[inline]
     fn fronts(&self) -> impl Iterator<Item = (Key, &Assembly)> {
         let fronts = [self.lists.unproven.front(), self.lists.proven.front()];
         fronts
@@ -178,6 +183,7 @@ impl Pool {
     }
 
     /// A message that has been at rest for `expiry`.
+    #[inline]
     pub(crate) fn expired(&self, now: Duration, expiry: Duration) -> Option<Key> {
         self.fronts()
             .find(|(_, assembly)| now.saturating_sub(assembly.advanced) >= expiry)

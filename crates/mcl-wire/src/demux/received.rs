@@ -19,8 +19,8 @@ pub trait Sink {
     }
 
     /// Whether a fragmented message is worth reassembling, by the hash of its
-    /// topic. Asked for the first fragment seen, and for every fragment of a
-    /// message that was not wanted.
+    /// topic. Asked for every fragment of a message that is not under
+    /// reassembly: so for the first one seen.
     fn wants_hash(&mut self, hash: TopicHash) -> bool {
         let _ = hash;
         true
@@ -49,6 +49,7 @@ pub enum BodyBytes<'a> {
 }
 
 impl AsRef<[u8]> for BodyBytes<'_> {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
@@ -89,18 +90,21 @@ impl<'a> Received<'a> {
 
     /// The topic, if there is one.
     #[must_use]
+    #[inline]
     pub fn topic(&self) -> Option<&str> {
         self.layout.topic(self.bytes.as_ref())
     }
 
     /// The metadata.
     #[must_use]
+    #[inline]
     pub const fn metadata(&self) -> Metadata {
         self.layout.metadata()
     }
 
     /// The payload.
     #[must_use]
+    #[inline]
     pub fn payload(&self) -> &[u8] {
         self.bytes
             .as_ref()
@@ -110,18 +114,21 @@ impl<'a> Received<'a> {
 
     /// Where in the body the payload is.
     #[must_use]
+    #[inline]
     pub fn payload_range(&self) -> Range<usize> {
         self.layout.payload_offset()..self.bytes.as_ref().len()
     }
 
     /// The body's bytes: head and payload.
     #[must_use]
+    #[inline]
     pub const fn bytes(&self) -> &BodyBytes<'a> {
         &self.bytes
     }
 
     /// Takes the body's bytes, without a copy.
     #[must_use]
+    #[inline]
     pub fn into_bytes(self) -> BodyBytes<'a> {
         self.bytes
     }

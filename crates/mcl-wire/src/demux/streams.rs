@@ -59,11 +59,13 @@ impl Stream {
         }
     }
 
+    #[inline]
     pub(crate) fn find(&self, number: u64) -> Option<Key> {
         let at = self.position(number).ok()?;
         self.pending.get(at).map(|(_, key)| *key)
     }
 
+    #[inline]
     fn position(&self, number: u64) -> Result<usize, usize> {
         self.pending
             .binary_search_by_key(&number, |(number, _)| *number)

@@ -314,3 +314,90 @@ fn messages_above_the_limit_are_counted_once() {
     assert_eq!(messages.too_large, 1);
     assert_eq!(bench.demux.counters().frames.fragment_too_large, 4);
 }
+
+#[test]
+fn a_fragment_that_comes_too_late_finds_its_message_gone() {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    let rest = bench.begin(&mut sender, 10_000, 4);
+    bench.now += Duration::from_secs(1);
+    bench.feed(&rest[0]);
+    assert_eq!(bench.stream(&sender).messages.expired, 1);
+    assert_eq!(bench.demux.counters().frames.fragment_of_finished, 1);
+}
+
+#[test]
+fn becoming_proven_renews_what_is_under_reassembly() {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    let rest = bench.begin(&mut sender, 10_000, 4);
+    bench.now += Duration::from_millis(900);
+    bench.prove(&mut sender);
+    bench.now += Duration::from_millis(900);
+    for datagram in rest {
+        bench.feed(&datagram);
+    }
+    assert_eq!(bench.inbox.messages.len(), 2);
+}
+
+#[test]
+fn each_field_that_contradicts_the_first_fragment_is_noticed() {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    sender.datagram_len = 52 + 1024;
+    let rest = bench.begin(&mut sender, 10_000, 1);
+    // Each is well-formed by itself: total, topic hash, and a fragment of 512
+    // bytes that is number 2 of a message cut more finely.
+    let mut contradictions = [(); 3].map(|()| rest[1].clone());
+    let [total, hash, size] = &mut contradictions;
+    total[38] ^= 1;
+    hash[47] ^= 1;
+    size.truncate(52 + 512);
+    size[26..28].copy_from_slice(&(24 + 512_u16).to_be_bytes());
+    size[48..50].copy_from_slice(&512_u16.to_be_bytes());
+    for (count, mut datagram) in (1_u64..).zip(contradictions) {
+        datagram[16..24].copy_from_slice(&(100 + count).to_be_bytes());
+        assert_eq!(bench.feed(&datagram), Disposition::Accepted);
+        let frames = bench.demux.counters().frames;
+        assert_eq!(frames.fragment_contradicting, count);
+    }
+    for datagram in &rest {
+        bench.feed(datagram);
+    }
+    assert_eq!(bench.inbox.messages[0].payload, payload(0, 10_000));
+}
+
+#[test]
+fn a_table_full_of_proven_messages_refuses_unproven_ones() {
+    let mut limits = Limits::default();
+    limits.max_incomplete = 2;
+    let mut bench = Bench::new(limits);
+    let (mut proven, mut other, mut unproven) = (Sender::new(1), Sender::new(2), Sender::new(3));
+    bench.prove(&mut proven);
+    bench.prove(&mut other);
+    bench.begin(&mut proven, 5000, 1);
+    bench.begin(&mut proven, 5000, 1);
+    bench.begin(&mut unproven, 5000, 1);
+    assert_eq!(bench.stream(&unproven).messages.refused, 1);
+    assert_eq!(bench.stream(&proven).pending, 2);
+    bench.begin(&mut other, 5000, 1);
+    assert_eq!(bench.stream(&other).pending, 1);
+    assert_eq!(bench.stream(&proven).pending, 1);
+}
+
+#[test]
+fn a_message_that_grows_does_not_give_way_to_itself() {
+    let mut limits = Limits::new(60_000, 30_000);
+    limits.unproven_bytes = 30_000;
+    limits.stream_bytes = 30_000;
+    let mut bench = Bench::new(limits);
+    let (mut first, mut second) = (Sender::new(1), Sender::new(2));
+    // Five fragments fill the 7,500 bytes which a buffer has at first; the
+    // sixth makes it grow, when this message is the least recently advanced.
+    let rest = bench.begin(&mut first, 60_000, 5);
+    bench.begin(&mut second, 60_000, 5);
+    bench.feed(&rest[0]);
+    assert_eq!(bench.stream(&first).pending, 1);
+    assert_eq!(bench.stream(&second).messages.evicted, 1);
+    assert_eq!(bench.demux.counters().frames.fragment_stored, 11);
+}
