@@ -1,9 +1,24 @@
 //! Running other programs: what is run is shown first.
 
+use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// A program with nothing to read, found also where Debian keeps those of the
+/// administrator, which is not on the path of an ordinary user.
+pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(name);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    if let Ok(path) = env::join_paths(folders) {
+        command.env("PATH", path);
+    }
+    command.stdin(Stdio::null());
+    command
+}
 
 /// What becomes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +82,8 @@ impl<'a> Shell<'a> {
         }
         let mut words = command.split(' ');
         let program = words.next().unwrap_or_default();
-        let output = Command::new(program)
+        let output = self::program(program)
             .args(words)
-            .stdin(Stdio::null())
             .output()
             .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
         if output.status.success() {

@@ -68,6 +68,8 @@ pub(crate) fn programs(target: &Path) -> Vec<PathBuf> {
 mod tests {
     use std::process::Command;
 
+    use mcl_testbed::Namespace;
+
     use super::*;
     use crate::ci::workspace;
     use crate::test::cargo;
@@ -98,8 +100,10 @@ mod tests {
                 .unwrap()
                 .success()
         );
+        let namespace = Namespace::new().unwrap();
+        namespace.bridge("br0").unwrap();
         for (program, printed) in programs(&target).iter().zip(PRINTED) {
-            let output = Command::new(program).output().unwrap();
+            let output = namespace.run(|| Command::new(program).output()).unwrap();
             let stdout = String::from_utf8_lossy(&output.stdout);
             assert_eq!(stdout.trim(), printed, "{}: {output:?}", program.display());
         }

@@ -5,11 +5,11 @@
 use std::env;
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::thread::available_parallelism;
 
 use crate::Outcome;
-use crate::command::{Mode, Shell};
+use crate::command::{Mode, Shell, program};
 
 /// The hidden command that runs the suite, and is itself run inside the namespace.
 pub(crate) const INSIDE: &str = "inside-test";
@@ -19,7 +19,7 @@ pub(crate) const INSIDE_RUN: &str = "inside-run";
 
 /// Where `cargo` is, said by itself to the programs that it runs.
 pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // The caller's choice of interface or connection is not the tests'.
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("MCL_") {
@@ -27,7 +27,6 @@ pub(crate) fn cargo() -> Command {
         }
     }
     command.current_dir(crate::ci::workspace());
-    command.stdin(Stdio::null());
     command
 }
 
@@ -52,14 +51,14 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
 pub(crate) fn way_inside() -> Result<Command, String> {
     let mut reasons = Vec::new();
     for flags in ["-rn", "-n"] {
-        let mut probe = Command::new("unshare");
+        let mut probe = program("unshare");
         probe
             .arg(flags)
             .args(["ip", "link", "set", "dev", "lo", "up"]);
-        match probe.stdin(Stdio::null()).output() {
+        match probe.output() {
             Ok(output) if output.status.success() => {
-                let mut way = Command::new("unshare");
-                way.arg(flags).stdin(Stdio::null());
+                let mut way = program("unshare");
+                way.arg(flags);
                 return Ok(way);
             }
             Ok(output) => {
@@ -80,14 +79,26 @@ pub(crate) fn inside(filters: &[String]) -> Outcome {
     prepare(&mut Shell::new(&mut io::stdout(), Mode::Run))?;
     let mut command = suite();
     command.args(["--", "--include-ignored"]).args(filters);
-    run(command, filters, None)
+    let missing = ethtool_is_missing().then_some(WITHOUT_ETHTOOL);
+    if missing.is_some() {
+        command.args(["--skip", "with_ethtool"]);
+    }
+    run(command, filters, missing)
+}
+
+const WITHOUT_ETHTOOL: &str = "Skipped: the tests whose name contains `with_ethtool`, which switch offloads of \
+     virtual cables off; ethtool is not installed (`sudo apt-get install ethtool`).";
+
+fn ethtool_is_missing() -> bool {
+    let probe = program("ethtool").arg("--version").output();
+    probe.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Makes the namespace usable and runs a program in it.
 pub(crate) fn inside_run(command: &[String]) -> Outcome {
     prepare(&mut Shell::new(&mut io::stdout(), Mode::Run))?;
-    let (program, arguments) = command.split_first().ok_or("no program to run")?;
-    let status = Command::new(program).args(arguments).status()?;
+    let (name, arguments) = command.split_first().ok_or("no program to run")?;
+    let status = program(name).args(arguments).status()?;
     Ok(exit_code(status))
 }
 

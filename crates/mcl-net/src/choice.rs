@@ -172,10 +172,8 @@ fn names(interfaces: &[&Interface]) -> Vec<String> {
 ///
 /// `Display` has several lines: the refusal, a line for each candidate with why it
 /// is usable or not, and the commands that help.
-#[derive(Debug)]
 pub struct ChooseError(Box<Refused>);
 
-#[derive(Debug)]
 struct Refused {
     choice: InterfaceChoice,
     group: Group,
@@ -257,6 +255,14 @@ pub(crate) fn make_one() -> Vec<String> {
         "ip link set dev dummy0 multicast on up".to_owned(),
         "ip address add fd34::1/64 dev dummy0".to_owned(),
     ]
+}
+
+/// As `Display`: it is what a program prints whose `main` returns this error, and
+/// whoever reads it there needs the remedy, not the fields.
+impl fmt::Debug for ChooseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for ChooseError {
@@ -351,6 +357,7 @@ mod tests {
         assert!(matches!(error.refusal(), Refusal::NoneUsable));
         assert_eq!(error.candidates().len(), 1);
         let text = error.to_string();
+        assert_eq!(format!("{error:?}"), text);
         assert!(
             text.starts_with(
                 "cannot choose interface system for group [ff15::1]:26000: no interface can"

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mcl_net::{Batch, Received as Woke, Receiver, Train, Wait};
 use mcl_wire::{BodyBytes, Received, Sink, StreamId, TopicHash};
 
+use crate::depot::Stock;
 use crate::filter::Filter;
 use crate::message::{Message, TopicCache};
 use crate::payload::Payload;
@@ -25,6 +26,7 @@ pub(crate) struct Drain {
     filter: Filter,
     interface: NonZeroU32,
     topics: TopicCache,
+    stock: Stock,
     /// Messages that came out of one train, on their way to the routes.
     ready: Vec<Message<Payload>>,
     started: Instant,
@@ -43,6 +45,7 @@ impl Drain {
             filter,
             interface,
             topics: TopicCache::default(),
+            stock: Stock::default(),
             ready: Vec::new(),
             started: Instant::now(),
         }
@@ -98,10 +101,12 @@ impl Drain {
             unclaimed,
             ..
         } = &mut *core;
+        self.stock.collect(|buffer| demux.recycle(buffer));
         let mut collector = Collector {
             filter: &self.filter,
             routing,
             topics: &mut self.topics,
+            stock: &mut self.stock,
             ready: &mut self.ready,
             crc_mismatch,
             unclaimed,
@@ -120,6 +125,7 @@ struct Collector<'a> {
     filter: &'a Filter,
     routing: &'a Routing,
     topics: &'a mut TopicCache,
+    stock: &'a mut Stock,
     ready: &'a mut Vec<Message<Payload>>,
     crc_mismatch: &'a mut u64,
     unclaimed: &'a mut u64,
@@ -154,6 +160,18 @@ impl Sink for Collector<'_> {
 }
 
 impl Collector<'_> {
+    /// A message that was put together keeps its buffer; a small one is copied
+    /// out of the datagram, so that it does not pin a whole batch.
+    fn payload_of(&mut self, received: Received<'_>) -> Payload {
+        let range = received.payload_range();
+        match received.into_bytes() {
+            BodyBytes::Owned(body) => self.stock.adopt(body, range.start),
+            bytes => self
+                .stock
+                .copy(bytes.as_ref().get(range).unwrap_or_default()),
+        }
+    }
+
     fn message_of(&mut self, received: Received<'_>) -> Message<Payload> {
         let metadata = received.metadata();
         let published = metadata.publish_time.map(Duration::from_nanos);
@@ -167,18 +185,8 @@ impl Collector<'_> {
             received: self.received,
             encoding: metadata.encoding,
             schema: metadata.schema,
-            payload: payload_of(received),
+            payload: self.payload_of(received),
         }
-    }
-}
-
-/// A message that was put together keeps its buffer; a small one is copied out
-/// of the datagram, so that it does not pin a whole batch.
-fn payload_of(received: Received<'_>) -> Payload {
-    let range = received.payload_range();
-    match received.into_bytes() {
-        BodyBytes::Owned(body) => Payload::from_vec_range(body, range),
-        bytes => Payload::from(bytes.as_ref().get(range).unwrap_or_default().to_vec()),
     }
 }
 

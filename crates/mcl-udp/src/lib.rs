@@ -90,6 +90,7 @@ mod bincode;
 mod broadcaster;
 mod codec;
 mod connection;
+mod depot;
 mod drain;
 mod error;
 mod filter;

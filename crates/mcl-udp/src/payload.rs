@@ -2,16 +2,28 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::mem;
 use std::ops::{Bound, Deref, Range, RangeBounds};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+use crate::depot::Depot;
 
 /// How many bytes `Debug` shows.
 const SHOWN: usize = 16;
 
+/// What payloads share: bytes, and where the allocation goes when nobody needs
+/// them any more.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) home: Weak<Depot>,
+}
+
 /// Bytes that any number of owners share: a clone or a [`slice`](Self::slice)
 /// counts a reference and neither allocates nor copies.
 ///
-/// It dereferences to `[u8]` and compares with whatever holds bytes.
+/// It dereferences to `[u8]` and compares with whatever holds bytes. When the
+/// last owner lets go, the listener that it came from uses the memory again.
 ///
 /// ```
 /// use mcl_udp::Payload;
@@ -23,8 +35,9 @@ const SHOWN: usize = 16;
 /// ```
 #[derive(Clone, Default)]
 pub struct Payload {
-    whole: Arc<Vec<u8>>,
-    // `start <= end <= whole.len()`, by construction.
+    // `None` for no bytes, and in a payload that is being dropped.
+    whole: Option<Arc<Buffer>>,
+    // `start <= end <= whole.bytes.len()`, by construction.
     start: usize,
     end: usize,
 }
@@ -35,8 +48,14 @@ impl Payload {
     ///
     /// # Panics
     /// If `range` is not within `whole`.
-    pub(crate) fn from_vec_range(whole: Vec<u8>, range: Range<usize>) -> Self {
-        Self::from(whole).slice(range)
+    pub(crate) fn new(whole: Arc<Buffer>, range: Range<usize>) -> Self {
+        let end = whole.bytes.len();
+        Self {
+            whole: Some(whole),
+            start: 0,
+            end,
+        }
+        .slice(range)
     }
 
     /// A part of these bytes, sharing them.
@@ -61,7 +80,7 @@ impl Payload {
             self.len()
         );
         Self {
-            whole: Arc::clone(&self.whole),
+            whole: self.whole.clone(),
             start: self.start + start,
             end: self.start + end,
         }
@@ -70,20 +89,30 @@ impl Payload {
     /// The bytes as a vector of one's own. It is moved out where no one else
     /// shares it (a part is shifted to the front, in place), copied otherwise.
     #[must_use]
-    pub fn into_vec(self) -> Vec<u8> {
-        let Self { whole, start, end } = self;
-        match Arc::try_unwrap(whole) {
-            Ok(mut vec) => {
-                vec.truncate(end);
-                vec.drain(..start);
-                vec
+    pub fn into_vec(mut self) -> Vec<u8> {
+        let (start, end) = (self.start, self.end);
+        match self.whole.as_mut().and_then(Arc::get_mut) {
+            Some(unique) => {
+                let mut bytes = mem::take(&mut unique.bytes);
+                (self.start, self.end) = (0, 0);
+                bytes.truncate(end);
+                bytes.drain(..start);
+                bytes
             }
-            Err(shared) => Self {
-                whole: shared,
-                start,
-                end,
-            }
-            .to_vec(),
+            None => self.to_vec(),
+        }
+    }
+}
+
+impl Drop for Payload {
+    /// The last owner sends the memory home. Two who let go at the same time may
+    /// both miss that; then it is freed as usual.
+    fn drop(&mut self) {
+        let Some(mut whole) = self.whole.take() else {
+            return;
+        };
+        if let Some(home) = Arc::get_mut(&mut whole).and_then(|buffer| buffer.home.upgrade()) {
+            home.give_back(whole);
         }
     }
 }
@@ -93,7 +122,10 @@ impl Deref for Payload {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.whole[self.start..self.end]
+        match &self.whole {
+            Some(whole) => &whole.bytes[self.start..self.end],
+            None => &[],
+        }
     }
 }
 
@@ -105,10 +137,14 @@ impl AsRef<[u8]> for Payload {
 
 impl From<Vec<u8>> for Payload {
     /// Takes the vector over without copying its bytes.
-    fn from(whole: Vec<u8>) -> Self {
-        let end = whole.len();
+    fn from(bytes: Vec<u8>) -> Self {
+        let end = bytes.len();
+        let whole = Buffer {
+            bytes,
+            home: Weak::new(),
+        };
         Self {
-            whole: Arc::new(whole),
+            whole: Some(Arc::new(whole)),
             start: 0,
             end,
         }
@@ -164,10 +200,7 @@ mod tests {
             b":hello"
         );
         assert!(whole.slice(11..).is_empty());
-        assert_eq!(
-            Payload::from_vec_range(b"topic:hello".to_vec(), 6..11),
-            "hello"
-        );
+        assert_eq!(body().slice(6..11), "hello");
     }
 
     #[test]
@@ -194,7 +227,10 @@ mod tests {
 
         let moved = shared.into_vec();
         assert_eq!(moved.as_ptr(), address);
-        let part = Payload::from_vec_range(moved, 6..9).into_vec();
+        let whole = Payload::from(moved);
+        let part = whole.slice(6..9);
+        drop(whole);
+        let part = part.into_vec();
         assert_eq!(part.as_ptr(), address);
         assert_eq!(part, b"hel");
     }

@@ -4,12 +4,15 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::message::Message;
 use crate::payload::Payload;
 use crate::subscription::{Policy, QueueOptions, Tally};
 use crate::sync::lock;
+
+/// The most messages that a queue prepares room for; about 200 bytes each.
+const MOST_PREPARED: usize = 4096;
 
 /// A message waiting in a queue, not yet decoded.
 ///
@@ -126,8 +129,12 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     pub(crate) fn new(options: QueueOptions) -> (Self, Receiver<Queued>) {
-        // Bounded by the level, which counts bytes as well.
-        let (sender, receiver) = unbounded();
+        // The bounds are kept by the level, which counts bytes as well; a channel
+        // that has its room from the start allocates nothing later.
+        let (sender, receiver) = match options.max_messages {
+            few @ ..=MOST_PREPARED => bounded(few.max(1)),
+            _ => unbounded(),
+        };
         let pipe = Self {
             sender: Mutex::new(Some(sender)),
             receiver: receiver.clone(),

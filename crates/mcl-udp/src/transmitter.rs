@@ -1,12 +1,13 @@
 //! From message bodies to trains of datagrams.
 
 use std::io::IoSlice;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcl_net::{Blocking, Pacer, SendError, SendErrorKind, Sender};
+use mcl_net::{Blocking, Interface, Pacer, SendError, SendErrorKind, Sender, Usability};
 use mcl_wire::{
     BodyHead, FRAGMENT_OVERHEAD, FragmentError, Fragmenter, StreamId, WHOLE_MESSAGE_OVERHEAD,
     whole_message_prefix,
@@ -221,7 +222,7 @@ impl Transmitter {
             IoSlice::new(payload),
         ];
         line.send(&self.tally, &slices, datagram_len, 1, blocking)
-            .map_err(|error| failure(error.kind))?;
+            .map_err(|error| failure(error.kind, blocking))?;
         line.take_number(&self.tally);
         Ok(number)
     }
@@ -358,7 +359,7 @@ impl Line {
         let sent = self.send(&transmitter.tally, slices, datagram_len, count, blocking);
         let (taken, result) = match sent {
             Ok(()) => (count, Ok(())),
-            Err(error) => (error.sent, Err(failure(error.kind))),
+            Err(error) => (error.sent, Err(failure(error.kind, blocking))),
         };
         if taken > 0 {
             fragments.nth(taken - 1);
@@ -402,12 +403,21 @@ fn fragmenter<'a>(
     })
 }
 
-fn failure(kind: SendErrorKind) -> Failure {
+fn failure(kind: SendErrorKind, blocking: Blocking) -> Failure {
     match kind {
         SendErrorKind::TooLong { .. } => Failure::Shrunk,
         SendErrorKind::WouldBlock => PublishError::WouldBlock.into(),
+        SendErrorKind::NotReady { index, .. } if blocking == Blocking::No && soon(index) => {
+            PublishError::WouldBlock.into()
+        }
         kind => PublishError::Interface(kind).into(),
     }
+}
+
+/// Whether an interface that is not ready becomes so by waiting.
+fn soon(index: NonZeroU32) -> bool {
+    let interface = Interface::by_index(index);
+    interface.is_ok_and(|it| !matches!(it.usability(), Usability::Unusable(_)))
 }
 
 fn partial(sent: usize, of: usize, error: PublishError) -> PublishError {
