@@ -254,17 +254,18 @@ pub(crate) fn publisher(arguments: &[String]) -> Outcome {
     say("published a struct on topic pose")?;
     let begun = Instant::now();
     camera.publish(&image)?;
+    let took = begun.elapsed();
     let statistics = camera.statistics();
     say(format!(
-        "published {} MiB on topic image: {} datagrams in {}, {}",
+        "published {} MiB on topic image: {} datagrams in {}, {:.0} MB/s as paced, {}",
         IMAGE >> 20,
         statistics.datagrams,
-        millis(begun.elapsed()),
-        if camera.offload() == Some(true) {
-            "with segmentation offload"
-        } else {
-            "without offload"
-        },
+        millis(took),
+        IMAGE as f64 / took.as_secs_f64() / 1e6,
+        match camera.offload() {
+            Some(true) => "in trains",
+            _ => "one by one: no segmentation offload",
+        }
     ))?;
     say("done")?;
     Ok(ExitCode::SUCCESS)
