@@ -98,7 +98,7 @@ pub enum Wait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Received {
-    /// The batch holds at least one train.
+    /// Something arrived; the batch holds what of it is for this receiver.
     Datagrams,
     /// Nothing arrived in time.
     TimedOut,
@@ -164,7 +164,8 @@ impl Receiver {
     /// Receives up to a batch of trains of datagrams, waiting as `wait` says.
     ///
     /// Datagrams for other groups or from other interfaces are counted
-    /// ([`foreign`](Self::foreign)) and left out of the batch. Without waiting
+    /// ([`foreign`](Self::foreign)) and left out of the batch, which may leave it
+    /// empty: a flood of them keeps nobody from deadlines. Without waiting
     /// this is one system call; only where nothing is there yet comes a second
     /// (`poll`), during which the thread sleeps.
     ///
@@ -174,8 +175,7 @@ impl Receiver {
     pub fn recv(&mut self, batch: &mut Batch, wait: Wait) -> io::Result<Received> {
         loop {
             match self.try_recv(batch) {
-                Ok(true) => return Ok(Received::Datagrams),
-                Ok(false) => continue,
+                Ok(()) => return Ok(Received::Datagrams),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -187,8 +187,7 @@ impl Receiver {
         }
     }
 
-    /// Fills the batch once; `false` if all of it was foreign.
-    fn try_recv(&mut self, batch: &mut Batch) -> io::Result<bool> {
+    fn try_recv(&mut self, batch: &mut Batch) -> io::Result<()> {
         batch.filled = 0;
         let filled = {
             let mut chunks = batch.bytes.chunks_exact_mut(TRAIN_CAPACITY);
@@ -200,12 +199,12 @@ impl Receiver {
                 .recv((&self.socket).into(), slices, &mut batch.metas)?
         };
         batch.filled = filled;
-        Ok(self.sort_out(batch))
+        self.sort_out(batch);
+        Ok(())
     }
 
-    /// Marks what is foreign in a filled batch, and tells whether anything is left.
-    fn sort_out(&mut self, batch: &mut Batch) -> bool {
-        let mut any = false;
+    /// Marks what is foreign in a filled batch.
+    fn sort_out(&mut self, batch: &mut Batch) {
         for meta in batch.metas.iter_mut().take(batch.filled) {
             let datagrams = meta.len.div_ceil(meta.stride.max(1)).max(1) as u64;
             if meta.dst_ip != Some(IpAddr::V6(self.group.address())) {
@@ -215,12 +214,10 @@ impl Receiver {
                 self.foreign.other_interface += datagrams;
                 meta.stride = 0;
             } else {
-                any = true;
                 // An empty datagram has no stride, but is one.
                 meta.stride = meta.stride.max(1);
             }
         }
-        any
     }
 
     fn sleep(&self, wait: Wait) -> io::Result<Received> {

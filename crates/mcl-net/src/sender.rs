@@ -317,19 +317,17 @@ impl Sender {
         blocking: Blocking,
         error: io::Error,
     ) -> Result<(), SendErrorKind> {
-        let usability = Interface::by_index(self.interface).map(|interface| interface.usability());
-        let wait = match &usability {
-            // Usable: it became so between the send and the look.
-            Ok(Usability::NotYet(_) | Usability::Usable) => {
-                blocking == Blocking::Yes && Instant::now() < deadline
+        let usability = Interface::by_index(self.interface).map(|it| it.usability());
+        let in_time = Instant::now() < deadline;
+        match (usability, blocking) {
+            // It became usable between the send and the look.
+            (Ok(Usability::Usable), Blocking::No) => Err(SendErrorKind::WouldBlock),
+            (Ok(Usability::NotYet(_) | Usability::Usable), Blocking::Yes) if in_time => {
+                thread::sleep(READY_POLL);
+                Ok(())
             }
-            _ => false,
-        };
-        if !wait {
-            return Err(self.explain_interface(error));
+            _ => Err(self.explain_interface(error)),
         }
-        thread::sleep(READY_POLL);
-        Ok(())
     }
 
     fn explain_interface(&self, error: io::Error) -> SendErrorKind {

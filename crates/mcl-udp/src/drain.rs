@@ -75,6 +75,7 @@ impl Drain {
     }
 
     fn take_in(&mut self, batch: &Batch) {
+        lock(self.shared.core()).foreign = self.receiver.foreign();
         for train in batch.trains() {
             // Taken after the train has arrived: who subscribed before a message
             // was published gets it.
@@ -94,7 +95,6 @@ impl Drain {
     fn decode(&mut self, train: &Train<'_>, routing: &Routing) {
         let now = self.started.elapsed();
         let mut core = lock(self.shared.core());
-        core.foreign = self.receiver.foreign();
         let Core {
             demux,
             crc_mismatch,

@@ -106,7 +106,8 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
     ///
     /// A message that is no `T` goes to the hook of
     /// [`on_error`](ListenerBuilder::on_error) and is counted. A panic is
-    /// contained and counted; the next message is delivered as usual.
+    /// contained and counted; the next message is delivered as usual. A callback
+    /// that owns its listener (an `Arc` of it) keeps it open.
     ///
     /// # Panics
     /// If the system starts no thread; see [`try_subscribe`](Self::try_subscribe).
@@ -258,8 +259,9 @@ impl<T, C> Listener<T, C> {
     /// threads; `true` the first time, `false` after.
     ///
     /// It waits for callbacks that are running, and little beyond. From inside a
-    /// callback it does not wait: the threads end by themselves. What is in
-    /// queues can still be read.
+    /// callback it does not wait: the threads end by themselves; neither does a
+    /// second call while the first one waits. What is in queues can still be
+    /// read.
     pub fn close(&self) -> bool {
         self.shared.close()
     }

@@ -1,0 +1,61 @@
+//! The link's MTU falls while messages are under way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use mcl_udp::RawBroadcaster;
+
+use crate::support::{connection, in_network, noise, raw_listener};
+
+/// Long enough to be under way for some 40 ms as paced.
+const LARGE: usize = 4 << 20;
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn a_message_under_way_begins_anew_in_shorter_datagrams() {
+    in_network(|network| {
+        let (listener, queue) = raw_listener();
+        let broadcaster = RawBroadcaster::open(&connection()).unwrap();
+        assert_eq!(broadcaster.datagram_len(), Some(1452));
+        let payload = noise(1, LARGE);
+        let lowered = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Some messages before the change, one in the middle of it, some after.
+                let mut after = 0;
+                while after < 3 {
+                    after += u32::from(lowered.load(Ordering::SeqCst));
+                    broadcaster.publish(&payload).unwrap();
+                }
+            });
+            thread::sleep(Duration::from_millis(100));
+            network
+                .ip(&["link", "set", "dev", "br0", "mtu", "1400"])
+                .unwrap();
+            lowered.store(true, Ordering::SeqCst);
+        });
+        assert_eq!(broadcaster.datagram_len(), Some(1352));
+        assert_eq!(broadcaster.offload(), Some(true));
+        let sent = broadcaster.statistics();
+        assert_eq!(sent.failed, 0);
+        // What was begun and begun anew has a number that never completes.
+        assert_eq!(
+            sent.numbers - sent.messages,
+            sent.restarted.min(sent.numbers - sent.messages)
+        );
+
+        let mut arrived = 0;
+        while let Ok(message) = queue.recv_timeout(Duration::from_millis(1500)) {
+            assert_eq!(message.payload, payload);
+            arrived += 1;
+        }
+        let account = listener.statistics();
+        assert_eq!(
+            arrived + account.messages_lost(),
+            sent.numbers,
+            "{account:#?}"
+        );
+        assert!(arrived >= 1);
+    });
+}

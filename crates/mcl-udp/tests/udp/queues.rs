@@ -1,0 +1,207 @@
+//! Bounds and policies, and what the counters say.
+
+use std::time::Duration;
+
+use mcl_udp::{
+    Broadcaster, Listener, Payload, Policy, Queue, QueueOptions, RawBroadcaster, RawListener,
+    SubscriptionStatistics,
+};
+
+use crate::support::{connection, eventually, in_network, payloads};
+
+fn bounded(policy: Policy, messages: usize, bytes: usize) -> QueueOptions {
+    QueueOptions::default()
+        .with_policy(policy)
+        .with_max_messages(messages)
+        .with_max_bytes(bytes)
+}
+
+/// Publishes payloads of these lengths, the first byte of each its position.
+fn publish(lens: &[usize]) {
+    let broadcaster = RawBroadcaster::open(&connection()).unwrap();
+    for (position, len) in lens.iter().enumerate() {
+        let mut payload = vec![0; *len];
+        payload[0] = u8::try_from(position).unwrap();
+        broadcaster.publish(&payload).unwrap();
+    }
+}
+
+/// Waits until `offered` messages were put in or dropped.
+fn settled(queue: &Queue<Payload, mcl_udp::Raw>, offered: u64) -> SubscriptionStatistics {
+    eventually("all were offered", || {
+        let of = queue.statistics();
+        of.delivered + of.dropped_newest == offered
+    });
+    queue.statistics()
+}
+
+/// The first bytes of what is queued; checks that the counters add up before and
+/// after.
+fn drain(queue: &Queue<Payload, mcl_udp::Raw>) -> Vec<u8> {
+    let before = queue.statistics();
+    assert_eq!(before.queued_messages, queue.len());
+    let queued = before.queued_messages as u64;
+    let left: Vec<Payload> = payloads(queue, queue.len());
+    assert_eq!(
+        before.queued_bytes,
+        left.iter().map(|it| it.len()).sum::<usize>()
+    );
+    let after = queue.statistics();
+    assert_eq!((after.queued_messages, after.queued_bytes), (0, 0));
+    assert_eq!(after.delivered, before.delivered);
+    assert_eq!(after.delivered - after.dropped_oldest, queued);
+    left.iter().map(|it| it[0]).collect()
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn drop_oldest_keeps_the_latest() {
+    in_network(|_| {
+        let listener = RawListener::open(&connection()).unwrap();
+        let queue = listener.queue_with(bounded(Policy::DropOldest, 3, usize::MAX));
+        publish(&[100; 10]);
+        let counts = settled(&queue, 10);
+        assert_eq!((counts.delivered, counts.dropped_oldest), (10, 7));
+        assert_eq!(counts.dropped_newest, 0);
+        assert_eq!((counts.queued_messages, counts.queued_bytes), (3, 300));
+        assert_eq!(drain(&queue), [7, 8, 9]);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn drop_newest_keeps_the_first() {
+    in_network(|_| {
+        let listener = RawListener::open(&connection()).unwrap();
+        let queue = listener.queue_with(bounded(Policy::DropNewest, 3, usize::MAX));
+        publish(&[100; 10]);
+        let counts = settled(&queue, 10);
+        assert_eq!((counts.delivered, counts.dropped_newest), (3, 7));
+        assert_eq!(counts.dropped_oldest, 0);
+        assert_eq!(drain(&queue), [0, 1, 2]);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn bytes_are_bounded_as_well() {
+    in_network(|_| {
+        let listener = RawListener::open(&connection()).unwrap();
+        let oldest = listener.queue_with(bounded(Policy::DropOldest, 100, 1000));
+        let newest = listener.queue_with(bounded(Policy::DropNewest, 100, 1000));
+        publish(&[400, 400, 200, 1, 600, 399]);
+        let counts = settled(&oldest, 6);
+        assert_eq!((counts.delivered, counts.dropped_oldest), (6, 3));
+        assert_eq!(drain(&oldest), [3, 4, 5]);
+        // Exactly the bound fits, one byte more does not.
+        let counts = settled(&newest, 6);
+        assert_eq!((counts.delivered, counts.dropped_newest), (3, 3));
+        assert_eq!(drain(&newest), [0, 1, 2]);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn a_message_above_the_byte_bound_is_taken_while_the_queue_is_empty() {
+    in_network(|_| {
+        let listener = RawListener::open(&connection()).unwrap();
+        let oldest = listener.queue_with(bounded(Policy::DropOldest, 10, 50));
+        let newest = listener.queue_with(bounded(Policy::DropNewest, 10, 50));
+        publish(&[100_000, 20, 100_000]);
+        assert_eq!(settled(&oldest, 3).dropped_oldest, 2);
+        assert_eq!(drain(&oldest), [2]);
+        assert_eq!(settled(&newest, 3).dropped_newest, 2);
+        assert_eq!(drain(&newest), [0]);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn block_loses_nothing_while_the_kernel_has_room() {
+    in_network(|_| {
+        let listener = Listener::<u32>::open(&connection()).unwrap();
+        let queue = listener.queue_with(bounded(Policy::Block, 2, usize::MAX));
+        let other = listener.queue();
+        let broadcaster = Broadcaster::<u32>::open(&connection()).unwrap();
+        for number in 0..50 {
+            broadcaster.publish(&number).unwrap();
+        }
+        eventually("the queue is full", || queue.len() == 2);
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(queue.len(), 2);
+        assert!(other.len() < 50, "the listener stands still");
+        let all: Vec<u32> = (0..50).collect();
+        assert_eq!(payloads(&queue, 50), all);
+        assert_eq!(payloads(&other, 50), all);
+        let counts = queue.statistics();
+        assert_eq!((counts.delivered, counts.dropped_oldest), (50, 0));
+        assert_eq!(counts.dropped_newest, 0);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn what_was_taken_from_the_channel_counts_until_it_is_opened() {
+    in_network(|_| {
+        let listener = RawListener::open(&connection()).unwrap();
+        let queue = listener.queue_with(bounded(Policy::DropOldest, 2, usize::MAX));
+        publish(&[10; 2]);
+        settled(&queue, 2);
+        let [first, second] = [(); 2].map(|()| queue.receiver().recv().unwrap());
+        assert_eq!((queue.len(), queue.statistics().queued_messages), (0, 2));
+        // There is nothing older to drop than the message itself.
+        publish(&[10; 1]);
+        assert_eq!(settled(&queue, 3).dropped_newest, 1);
+        assert_eq!(queue.open(first).unwrap().payload[0], 0);
+        drop(second);
+        let counts = queue.statistics();
+        assert_eq!((counts.queued_messages, counts.queued_bytes), (0, 0));
+        publish(&[10; 1]);
+        assert_eq!(settled(&queue, 4).delivered, 3);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn each_subscription_has_its_own_bound_and_its_own_account() {
+    in_network(|_| {
+        let listener = RawListener::open(&connection()).unwrap();
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let options = bounded(Policy::DropOldest, 4, usize::MAX);
+        let slow = move |_: mcl_udp::Message<Payload>| {
+            let _ = held.recv();
+        };
+        let slow = listener.try_subscribe(options, slow).unwrap();
+        let roomy = listener.queue();
+        publish(&[1; 20]);
+        settled(&roomy, 20);
+        assert_eq!(roomy.len(), 20);
+        eventually("the callback's account is complete", || {
+            let counts = listener.subscription_statistics(slow).unwrap();
+            // One is in the callback's hands, and while its thread was taking it
+            // out it was still counted against the bound.
+            let held = counts.delivered - counts.dropped_oldest - counts.queued_messages as u64;
+            counts.delivered == 20 && (3..=4).contains(&counts.queued_messages) && held == 1
+        });
+        drop(hold);
+        eventually("the callback worked off what was left", || {
+            listener
+                .subscription_statistics(slow)
+                .unwrap()
+                .queued_messages
+                == 0
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn a_bound_of_no_messages_is_one_message() {
+    in_network(|_| {
+        let listener = RawListener::open(&connection()).unwrap();
+        let queue = listener.queue_with(bounded(Policy::DropOldest, 0, 0));
+        publish(&[10; 5]);
+        assert_eq!(settled(&queue, 5).dropped_oldest, 4);
+        assert_eq!(drain(&queue), [4]);
+    });
+}
