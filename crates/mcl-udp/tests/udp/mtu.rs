@@ -40,10 +40,7 @@ fn a_message_under_way_begins_anew_in_shorter_datagrams() {
         let sent = broadcaster.statistics();
         assert_eq!(sent.failed, 0);
         // What was begun and begun anew has a number that never completes.
-        assert_eq!(
-            sent.numbers - sent.messages,
-            sent.restarted.min(sent.numbers - sent.messages)
-        );
+        assert!(sent.numbers - sent.messages <= sent.restarted, "{sent:?}");
 
         let mut arrived = 0;
         while let Ok(message) = queue.recv_timeout(Duration::from_millis(1500)) {
