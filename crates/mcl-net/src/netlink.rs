@@ -41,6 +41,7 @@ const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_INET6_CONF: u16 = 2;
 const DEVCONF_DISABLE_IPV6: usize = 26;
+const DEVCONF_MTU6: usize = 2;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
@@ -309,6 +310,7 @@ fn parse_link(body: &[u8]) -> Result<Link, Failure> {
         ipv6: Ipv6State::Absent,
         hardware_address: Vec::new(),
     };
+    let mut ipv6_mtu = None;
     for attribute in attributes(body, LINK_HEADER_LEN) {
         let (kind, value) = attribute?;
         match kind {
@@ -316,11 +318,14 @@ fn parse_link(body: &[u8]) -> Result<Link, Failure> {
             IFLA_MTU => link.mtu = parse_u32(value)?,
             IFLA_IFALIAS => link.alias = Some(parse_string(value)?),
             IFLA_ADDRESS => link.hardware_address = value.to_vec(),
-            IFLA_AF_SPEC => link.ipv6 = parse_ipv6_state(value)?,
+            IFLA_AF_SPEC => (link.ipv6, ipv6_mtu) = parse_ipv6_settings(value)?,
             IFLA_PROP_LIST => link.alternative_names = parse_alternative_names(value)?,
             _ => {}
         }
     }
+    // A router may have lowered it for IPv6 alone (RFC 4861, section 4.6.4), and
+    // that is what bounds a datagram.
+    link.mtu = link.mtu.min(ipv6_mtu.unwrap_or(u32::MAX));
     Ok(link)
 }
 
@@ -335,8 +340,8 @@ fn parse_alternative_names(value: &[u8]) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Finds `disable_ipv6` in the IPv6 settings of a link.
-fn parse_ipv6_state(families: &[u8]) -> Result<Ipv6State, Failure> {
+/// Finds `disable_ipv6` and `mtu` in the IPv6 settings of a link.
+fn parse_ipv6_settings(families: &[u8]) -> Result<(Ipv6State, Option<u32>), Failure> {
     for family in nested(families) {
         let (AF_INET6, settings) = family? else {
             continue;
@@ -345,15 +350,16 @@ fn parse_ipv6_state(families: &[u8]) -> Result<Ipv6State, Failure> {
             let (IFLA_INET6_CONF, values) = setting? else {
                 continue;
             };
-            let disabled = values.chunks_exact(4).nth(DEVCONF_DISABLE_IPV6);
-            return Ok(match disabled {
-                Some([0, 0, 0, 0]) | None => Ipv6State::Enabled,
+            let value = |at| values.chunks_exact(4).nth(at).map(parse_u32).transpose();
+            let state = match value(DEVCONF_DISABLE_IPV6)? {
+                None | Some(0) => Ipv6State::Enabled,
                 Some(_) => Ipv6State::Disabled,
-            });
+            };
+            return Ok((state, value(DEVCONF_MTU6)?.filter(|mtu| *mtu > 0)));
         }
-        return Ok(Ipv6State::Enabled);
+        return Ok((Ipv6State::Enabled, None));
     }
-    Ok(Ipv6State::Absent)
+    Ok((Ipv6State::Absent, None))
 }
 
 fn parse_address(body: &[u8]) -> Result<Option<(u32, InterfaceAddress)>, Failure> {
@@ -452,9 +458,10 @@ mod tests {
 
     #[test]
     fn the_ipv6_state_of_a_link_has_three_values() {
-        assert_eq!(parse_ipv6_state(&settings(0)).unwrap(), Ipv6State::Enabled);
-        assert_eq!(parse_ipv6_state(&settings(1)).unwrap(), Ipv6State::Disabled);
-        assert_eq!(parse_ipv6_state(&[]).unwrap(), Ipv6State::Absent);
+        let state = |families: &[u8]| parse_ipv6_settings(families).unwrap().0;
+        assert_eq!(state(&settings(0)), Ipv6State::Enabled);
+        assert_eq!(state(&settings(1)), Ipv6State::Disabled);
+        assert_eq!(state(&[]), Ipv6State::Absent);
     }
 
     #[test]

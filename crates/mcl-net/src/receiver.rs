@@ -126,8 +126,9 @@ impl Receiver {
     /// Opens a socket, binds it to `group` and joins the group on `interface`.
     ///
     /// Set and read back: `SO_REUSEADDR` (several receivers of one group),
-    /// `IPV6_V6ONLY`, `IPV6_MULTICAST_ALL` off (else Linux delivers groups that
-    /// others joined), `IPV6_RECVPKTINFO`, `UDP_GRO`, `SO_RCVBUF`.
+    /// `IPV6_MULTICAST_ALL` off (else Linux delivers groups that others joined),
+    /// `SO_RCVBUF`; set: `IPV6_V6ONLY`, `IPV6_RECVPKTINFO` and, where the kernel
+    /// has them, `UDP_GRO` and `SO_TIMESTAMPNS`.
     ///
     /// # Errors
     /// A [`SocketError`] that names the step. A receive buffer smaller than asked

@@ -22,6 +22,9 @@ pub const IP_UDP_OVERHEAD: usize = 48;
 /// The longest datagram that is sent by default: what an Ethernet link carries.
 const DEFAULT_MTU: usize = 1500;
 
+/// What every link carries (RFC 8200, section 5).
+const LEAST_MTU: usize = 1280;
+
 /// The longest payload of one UDP datagram over IPv6 without jumbograms, and
 /// the longest train.
 const MAX_PAYLOAD: usize = 65_527;
@@ -122,12 +125,22 @@ pub enum SendErrorKind {
         max: usize,
     },
     /// The interface cannot send yet or any more: no usable address, down, gone.
-    #[error("interface {index} cannot send: {usability}")]
+    #[error("interface {index} cannot send: {reason}")]
     NotReady {
         /// The interface's index.
         index: NonZeroU32,
+        /// Whether waiting helps: its address is being checked for duplicates.
+        soon: bool,
         /// What the system says about it, with the remedy.
-        usability: Box<dyn std::error::Error + Send + Sync>,
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The arguments make no train: segments of no length, or too many of them.
+    #[error("{total} bytes in segments of {segment_len} are no train")]
+    NotATrain {
+        /// Bytes of the train.
+        total: usize,
+        /// Bytes of a segment.
+        segment_len: usize,
     },
     /// Anything else that the system says.
     #[error("cannot send: {0}")]
@@ -209,7 +222,8 @@ impl Sender {
     /// call with offload, one a datagram without. The bytes are not copied in
     /// user space.
     ///
-    /// The train must hold at most [`train_len`](Self::train_len) datagrams.
+    /// A train holds at most 64 datagrams and 65,527 bytes; as many full ones as
+    /// [`train_len`](Self::train_len) says.
     ///
     /// # Errors
     /// [`SendError`], which tells how many datagrams went out before. With
@@ -221,20 +235,32 @@ impl Sender {
         blocking: Blocking,
     ) -> Result<(), SendError> {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        if segment_len > self.datagram_len {
-            let kind = SendErrorKind::TooLong {
-                len: segment_len,
-                max: self.datagram_len,
-            };
-            return Err(SendError { sent: 0, kind });
+        self.check_train(total, segment_len)
+            .map_err(|kind| SendError { sent: 0, kind })?;
+        if total <= segment_len {
+            let sent = self.send_ready(slices, None, blocking);
+            return sent.map_err(|kind| SendError { sent: 0, kind });
         }
-        if total > segment_len && self.offload {
+        if self.offload {
             match self.send_ready(slices, Some(segment_len), blocking) {
                 Err(SendErrorKind::Io(error)) if refuses_offload(&error) => self.offload = false,
                 done => return done.map_err(|kind| SendError { sent: 0, kind }),
             }
         }
         self.send_singly(slices, segment_len, blocking)
+    }
+
+    fn check_train(&self, total: usize, segment_len: usize) -> Result<(), SendErrorKind> {
+        let longest = total.min(segment_len);
+        if longest > self.datagram_len {
+            let (len, max) = (longest, self.datagram_len);
+            return Err(SendErrorKind::TooLong { len, max });
+        }
+        let too_many = total.div_ceil(segment_len.max(1)) > MAX_SEGMENTS;
+        if too_many || total > MAX_PAYLOAD || (segment_len == 0 && total > 0) {
+            return Err(SendErrorKind::NotATrain { total, segment_len });
+        }
+        Ok(())
     }
 
     fn send_singly(
@@ -264,7 +290,7 @@ impl Sender {
         segment_len: Option<usize>,
         blocking: Blocking,
     ) -> Result<(), SendErrorKind> {
-        let mut deadline = None;
+        let mut since = None;
         loop {
             let error = match self.send_once(slices, segment_len, blocking) {
                 Ok(()) => return Ok(()),
@@ -274,9 +300,8 @@ impl Sender {
                 Errno::EINTR => {}
                 Errno::EAGAIN => return Err(SendErrorKind::WouldBlock),
                 Errno::EADDRNOTAVAIL => {
-                    let deadline =
-                        *deadline.get_or_insert_with(|| Instant::now() + self.ready_timeout);
-                    self.await_ready(deadline, blocking, error)?;
+                    let since = *since.get_or_insert_with(Instant::now);
+                    self.await_ready(since, blocking, error)?;
                 }
                 Errno::EMSGSIZE | Errno::EINVAL => {
                     return Err(self.explain_length(slices, segment_len, error));
@@ -313,15 +338,13 @@ impl Sender {
     /// is time left.
     fn await_ready(
         &self,
-        deadline: Instant,
+        since: Instant,
         blocking: Blocking,
         error: io::Error,
     ) -> Result<(), SendErrorKind> {
         let usability = Interface::by_index(self.interface).map(|it| it.usability());
-        let in_time = Instant::now() < deadline;
+        let in_time = since.elapsed() < self.ready_timeout;
         match (usability, blocking) {
-            // It became usable between the send and the look.
-            (Ok(Usability::Usable), Blocking::No) => Err(SendErrorKind::WouldBlock),
             (Ok(Usability::NotYet(_) | Usability::Usable), Blocking::Yes) if in_time => {
                 thread::sleep(READY_POLL);
                 Ok(())
@@ -331,18 +354,22 @@ impl Sender {
     }
 
     fn explain_interface(&self, error: io::Error) -> SendErrorKind {
-        let usability = match Interface::by_index(self.interface) {
+        let (soon, reason) = match Interface::by_index(self.interface) {
             Ok(interface) => match interface.usability() {
-                Usability::Usable => return SendErrorKind::Io(error),
-                Usability::NotYet(reason) | Usability::Unusable(reason) => {
-                    format!("{error}; {reason}").into()
+                // The address became usable between the send and the look.
+                Usability::Usable if errno(&error) == Errno::EADDRNOTAVAIL => {
+                    (true, error.to_string())
                 }
+                Usability::Usable => return SendErrorKind::Io(error),
+                Usability::NotYet(reason) => (true, format!("{error}; {reason}")),
+                Usability::Unusable(reason) => (false, format!("{error}; {reason}")),
             },
-            Err(gone) => format!("{error}; {gone}").into(),
+            Err(gone) => (false, format!("{error}; {gone}")),
         };
         SendErrorKind::NotReady {
             index: self.interface,
-            usability,
+            soon,
+            reason: reason.into(),
         }
     }
 
@@ -358,12 +385,22 @@ impl Sender {
         let Ok(interface) = Interface::by_index(self.interface) else {
             return self.explain_interface(error);
         };
-        let max = datagram_len(self.wanted_len, interface.mtu());
+        let mut max = datagram_len(self.wanted_len, interface.mtu());
+        if max >= len && errno(&error) == Errno::EMSGSIZE {
+            // A route may carry less than its interface; this much every one does.
+            max = LEAST_MTU - IP_UDP_OVERHEAD;
+        }
         if max < len {
             self.datagram_len = max;
             return SendErrorKind::TooLong { len, max };
         }
         SendErrorKind::Io(error)
+    }
+
+    /// Whether datagrams are shorter than they were wanted, because of the MTU.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.datagram_len < datagram_len(self.wanted_len, u32::MAX)
     }
 
     /// Reads the interface's MTU again, so that a raised one is made use of;
@@ -480,8 +517,9 @@ fn refuses_offload(error: &io::Error) -> bool {
 }
 
 /// A control message that sets the segment length of one send (cmsg(3),
-/// `UDP_SEGMENT` of udp(7)), laid out by hand: a `cmsghdr` of length, level and
-/// type, and a 16-bit value.
+/// `UDP_SEGMENT` of udp(7)): a `cmsghdr` of length, level and type, and a 16-bit
+/// value. Written here because what nix offers allocates on each call, and an
+/// option of the whole socket would be set anew for each message.
 struct SegmentControl([u8; Self::SPACE]);
 
 impl SegmentControl {
@@ -577,6 +615,37 @@ mod tests {
         assert_eq!(Sender::train_len(64), 64);
         assert_eq!(Sender::train_len(65_487), 1);
         assert_eq!(Sender::train_len(0), 64);
+    }
+
+    #[test]
+    fn what_is_no_train_is_refused() {
+        let sender = Sender {
+            socket: Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None).unwrap(),
+            destination: SockAddr::from(std::net::SocketAddrV6::new(
+                std::net::Ipv6Addr::LOCALHOST,
+                9,
+                0,
+                0,
+            )),
+            group: Group::new("ff11::1".parse().unwrap(), 9).unwrap(),
+            interface: NonZeroU32::MIN,
+            reach: Reach::Machine,
+            wanted_len: None,
+            datagram_len: 1452,
+            offload: true,
+            ready_timeout: Duration::ZERO,
+        };
+        assert!(sender.check_train(0, 0).is_ok());
+        assert!(sender.check_train(45 * 1452, 1452).is_ok());
+        let refused = |total, segment_len| match sender.check_train(total, segment_len) {
+            Err(SendErrorKind::NotATrain { .. }) => "no train",
+            Err(SendErrorKind::TooLong { .. }) => "too long",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(10, 0), "no train");
+        assert_eq!(refused(46 * 1452, 1452), "no train");
+        assert_eq!(refused(65, 1), "no train");
+        assert_eq!(refused(1453, 1453), "too long");
     }
 
     #[test]

@@ -180,6 +180,7 @@ impl BincodeError {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
     use std::fmt::{self, Debug};
     use std::marker::PhantomData;
@@ -407,6 +408,56 @@ mod tests {
     #[test]
     fn a_careless_type_reserves_no_more_elements_than_there_are_bytes() {
         assert_eq!(Bincode.decode::<Careless>(&claim(u64::MAX)).unwrap().0, 9);
+    }
+
+    thread_local! {
+        static ANNOUNCED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A sequence of itself that adds up what it is told to expect.
+    #[derive(Debug)]
+    struct Nest;
+
+    impl<'de> Deserialize<'de> for Nest {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_seq(Self)
+        }
+    }
+
+    impl<'de> Visitor<'de> for Nest {
+        type Value = Self;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut access: A) -> Result<Self, A::Error> {
+            let hint = access.size_hint().unwrap_or(0);
+            ANNOUNCED.set(ANNOUNCED.get() + hint);
+            while access.next_element::<Self>()?.is_some() {}
+            Ok(Self)
+        }
+    }
+
+    #[test]
+    fn a_nest_of_claims_reserves_no_more_than_one() {
+        // Each of 128 levels claims 200 elements: `Vec::with_capacity` of all of them
+        // would come before the first is missed.
+        let error = refusal::<Nest>(&[200; 250]);
+        assert!(matches!(error, BincodeError::TooDeep { .. }), "{error}");
+        assert_eq!(ANNOUNCED.get(), 250);
+
+        refusal::<BTreeMap<u8, Nest>>(&[200; 250]);
+        assert_eq!(ANNOUNCED.get(), 250 + 51);
+    }
+
+    #[test]
+    fn honest_claims_are_believed_at_every_level() {
+        let value = vec![vec![vec![1_u8; 3]; 2]; 2];
+        let decoded: Vec<Vec<Vec<u8>>> = Bincode.decode(&encode(&value)).unwrap();
+        assert_eq!(decoded, value);
+        let exact = |inner: &Vec<u8>| inner.capacity() == 3;
+        assert!(decoded.iter().flatten().all(exact));
     }
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -1,9 +1,10 @@
 //! Publishing values.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::sync::Mutex;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mcl_net::{Blocking, Interface, Pacer, Pacing, Sender, SenderOptions};
 use mcl_wire::{BodyHead, Encoding, MIN_DATAGRAM_LEN, Metadata, StreamId, TopicTooLong};
@@ -99,7 +100,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// # Errors
     /// [`PublishError`] tells what kept it, and whether some of it was sent.
     pub fn publish(&self, value: &T) -> Result<u64, PublishError> {
-        self.send(self.head.clone(), value, Blocking::Yes)
+        self.counted(self.send(self.head.clone(), value, Blocking::Yes))
     }
 
     /// Publishes `value` under `topic` instead of the broadcaster's own.
@@ -107,7 +108,8 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// # Errors
     /// As [`publish`](Self::publish), and [`PublishError::TopicTooLong`].
     pub fn publish_to(&self, topic: &str, value: &T) -> Result<u64, PublishError> {
-        self.send(self.head_for(topic)?, value, Blocking::Yes)
+        let head = self.head_for(topic);
+        self.counted(head.and_then(|head| self.send(head, value, Blocking::Yes)))
     }
 
     /// Like [`publish`](Self::publish), but never waits.
@@ -115,9 +117,10 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// # Errors
     /// [`PublishError::WouldBlock`] if it had to wait; nothing was sent then.
     /// [`PublishError::ExceedsBurst`] for a message which the pacing never lets
-    /// go at once.
+    /// go at once. [`PublishError::Partial`] around `WouldBlock` if the kernel's
+    /// send buffer became full in the middle of a large one.
     pub fn try_publish(&self, value: &T) -> Result<u64, PublishError> {
-        self.send(self.head.clone(), value, Blocking::No)
+        self.counted(self.send(self.head.clone(), value, Blocking::No))
     }
 
     /// Like [`publish_to`](Self::publish_to), but never waits.
@@ -125,7 +128,12 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// # Errors
     /// As [`try_publish`](Self::try_publish) and [`publish_to`](Self::publish_to).
     pub fn try_publish_to(&self, topic: &str, value: &T) -> Result<u64, PublishError> {
-        self.send(self.head_for(topic)?, value, Blocking::No)
+        let head = self.head_for(topic);
+        self.counted(head.and_then(|head| self.send(head, value, Blocking::No)))
+    }
+
+    fn counted(&self, outcome: Result<u64, PublishError>) -> Result<u64, PublishError> {
+        outcome.inspect_err(|_| self.transmitter.count_failure())
     }
 
     fn head_for(&self, topic: &str) -> Result<BodyHead, PublishError> {
@@ -212,7 +220,8 @@ impl<T: ?Sized, C> Broadcaster<T, C> {
 
     /// Closes the socket; `true` the first time, `false` after. A message that
     /// another thread is publishing meanwhile may end as
-    /// [`PublishError::Partial`]. Dropping closes as well.
+    /// [`PublishError::Partial`]. Waits for a train that is being handed to the
+    /// kernel, not for the pacing. Dropping closes as well.
     pub fn close(&self) -> bool {
         self.transmitter.close()
     }
@@ -223,22 +232,19 @@ impl<T: ?Sized, C> Broadcaster<T, C> {
         self.transmitter.statistics()
     }
 
-    /// Whether trains of datagrams go out by the kernel's segmentation offload;
-    /// `None` when closed.
+    /// Whether trains of datagrams go out by the kernel's segmentation offload,
+    /// or would, as far as is known; `None` when closed.
     #[must_use]
     pub fn offload(&self) -> Option<bool> {
-        self.transmitter
-            .offload_and_datagram_len()
-            .map(|(offload, _)| offload)
+        self.is_open().then(|| self.transmitter.offload())
     }
 
-    /// The longest datagram in bytes of UDP payload, as the interface's MTU has
-    /// it now; `None` when closed.
+    /// The longest datagram in bytes of UDP payload, by the interface's MTU as
+    /// sending has met it; `None` when closed. A lowered MTU is met at once, a
+    /// raised one within some seconds of publishing.
     #[must_use]
     pub fn datagram_len(&self) -> Option<usize> {
-        self.transmitter
-            .offload_and_datagram_len()
-            .map(|(_, len)| len)
+        self.is_open().then(|| self.transmitter.datagram_len())
     }
 }
 
@@ -266,6 +272,10 @@ impl Settings {
         metadata.crc32c = self.crc.then_some(0);
         BodyHead::new(topic, &metadata)
     }
+}
+
+fn random_failed(error: getrandom::Error) -> OpenError {
+    OpenError::Random(io::Error::other(error))
 }
 
 fn nanos_since_epoch() -> u64 {
@@ -418,14 +428,17 @@ impl<T: ?Sized, C: Encoder<T>> BroadcasterBuilder<T, C> {
             .head(self.settings.encoding(&self.codec), self.topic.as_deref())
             .map_err(|TopicTooLong { len, .. }| OpenError::TopicTooLong { len })?;
         let interface = pick(&self.connection)?;
-        let sender = Sender::open(self.connection.group(), &interface, &self.sender)?;
+        let mut options = self.sender;
+        // The transmitter waits for an address itself, without holding the sender.
+        options.ready_timeout = Duration::ZERO;
+        let sender = Sender::open(self.connection.group(), &interface, &options)?;
         if sender.datagram_len() < MIN_DATAGRAM_LEN {
             return Err(OpenError::DatagramTooShort {
                 len: sender.datagram_len(),
             });
         }
         let pacer = Pacer::new(self.pacing, sender.reach());
-        let stream = StreamId(getrandom::u64().map_err(OpenError::Random)?);
+        let stream = StreamId(getrandom::u64().map_err(random_failed)?);
         Ok(Broadcaster {
             connection: self.connection,
             interface,

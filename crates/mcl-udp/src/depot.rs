@@ -11,25 +11,40 @@ use crate::sync::lock;
 /// The most buffers that wait to be taken back, and the most small ones kept.
 const MOST: usize = 1024;
 
-/// The longest buffer that is kept for messages copied out of a datagram; a
-/// longer one goes to reassembly.
-const SMALL: usize = 2048;
+/// The most bytes that wait to be taken back. A single buffer may be longer.
+const MOST_BYTES: usize = 64 << 20;
+
+/// The most bytes kept for messages copied out of a datagram.
+const MOST_SMALL_BYTES: usize = 4 << 20;
 
 /// Where payloads leave their memory.
 #[derive(Debug, Default)]
 pub(crate) struct Depot {
-    returned: Mutex<Vec<Arc<Buffer>>>,
+    returned: Mutex<Returned>,
     /// How many there are, to be read without the lock.
     waiting: AtomicUsize,
 }
 
+#[derive(Debug, Default)]
+struct Returned {
+    buffers: Vec<Arc<Buffer>>,
+    bytes: usize,
+}
+
 impl Depot {
-    /// Takes a buffer that has one owner left.
+    /// Takes a buffer that has one owner left, or frees it.
     pub(crate) fn give_back(&self, buffer: Arc<Buffer>) {
+        let bytes = buffer.bytes.capacity();
         let mut returned = lock(&self.returned);
-        if returned.len() < MOST {
-            returned.push(buffer);
-            self.waiting.store(returned.len(), Ordering::Relaxed);
+        let few = returned.buffers.len() < MOST;
+        if few && (returned.bytes == 0 || returned.bytes + bytes <= MOST_BYTES) {
+            returned.bytes += bytes;
+            returned.buffers.push(buffer);
+            self.waiting
+                .store(returned.buffers.len(), Ordering::Relaxed);
+        } else {
+            drop(returned);
+            drop(buffer);
         }
     }
 }
@@ -40,6 +55,7 @@ pub(crate) struct Stock {
     depot: Arc<Depot>,
     /// Buffers for messages copied out of a datagram.
     small: Vec<Arc<Buffer>>,
+    small_bytes: usize,
     /// Buffers whose bytes went to reassembly.
     empty: Vec<Arc<Buffer>>,
     /// What came back, while it is sorted; swapped with the depot's.
@@ -54,30 +70,37 @@ impl Stock {
         }
         {
             let mut returned = lock(&self.depot.returned);
-            mem::swap(&mut *returned, &mut self.sorting);
+            mem::swap(&mut returned.buffers, &mut self.sorting);
+            returned.bytes = 0;
             self.depot.waiting.store(0, Ordering::Relaxed);
         }
         for mut buffer in self.sorting.drain(..) {
             let Some(unique) = Arc::get_mut(&mut buffer) else {
                 continue;
             };
-            if unique.bytes.capacity() > SMALL {
+            if unique.reassembled {
+                unique.reassembled = false;
                 recycle(mem::take(&mut unique.bytes));
             }
-            let kept = if unique.bytes.capacity() > 0 {
-                &mut self.small
-            } else {
-                &mut self.empty
-            };
-            if kept.len() < MOST {
-                kept.push(buffer);
+            let bytes = unique.bytes.capacity();
+            if bytes == 0 && self.empty.len() < MOST {
+                self.empty.push(buffer);
+            } else if self.small.len() < MOST && self.small_bytes + bytes <= MOST_SMALL_BYTES {
+                self.small_bytes += bytes;
+                self.small.push(buffer);
             }
         }
     }
 
     /// A payload that is a copy of `bytes`.
     pub(crate) fn copy(&mut self, bytes: &[u8]) -> Payload {
-        let mut whole = self.small.pop().unwrap_or_else(|| self.another());
+        let mut whole = match self.small.pop() {
+            Some(buffer) => {
+                self.small_bytes -= buffer.bytes.capacity();
+                buffer
+            }
+            None => self.another(),
+        };
         if let Some(unique) = Arc::get_mut(&mut whole) {
             unique.bytes.clear();
             unique.bytes.extend_from_slice(bytes);
@@ -91,6 +114,7 @@ impl Stock {
         let mut whole = self.empty.pop().unwrap_or_else(|| self.another());
         if let Some(unique) = Arc::get_mut(&mut whole) {
             unique.bytes = body;
+            unique.reassembled = true;
         }
         Payload::new(whole, range)
     }
@@ -98,8 +122,8 @@ impl Stock {
     fn another(&self) -> Arc<Buffer> {
         let home: Weak<Depot> = Arc::downgrade(&self.depot);
         Arc::new(Buffer {
-            bytes: Vec::new(),
             home,
+            ..Buffer::default()
         })
     }
 }

@@ -54,6 +54,7 @@ impl Drain {
     /// Works until the listener closes. Sleeps in the kernel while nothing
     /// arrives and no incomplete message waits for its end.
     pub(crate) fn run(mut self) {
+        let _close = CloseAtEnd(Arc::clone(&self.shared));
         let mut batch = Batch::default();
         while self.shared.is_open() {
             match self.receiver.recv(&mut batch, self.patience()) {
@@ -67,15 +68,24 @@ impl Drain {
                 }
             }
         }
+        self.shared.keep_kernel_drops();
     }
 
     fn patience(&self) -> Wait {
         let expiry = lock(self.shared.core()).demux.next_expiry();
-        expiry.map_or(Wait::Forever, |at| Wait::Until(self.started + at))
+        let at = expiry.and_then(|at| self.started.checked_add(at));
+        at.map_or(Wait::Forever, Wait::Until)
+    }
+
+    /// What is due whatever arrived, were it nothing of ours.
+    fn keep_time(&self) {
+        let mut core = lock(self.shared.core());
+        core.foreign = self.receiver.foreign();
+        core.demux.expire(self.started.elapsed());
     }
 
     fn take_in(&mut self, batch: &Batch) {
-        lock(self.shared.core()).foreign = self.receiver.foreign();
+        self.keep_time();
         for train in batch.trains() {
             // Taken after the train has arrived: who subscribed before a message
             // was published gets it.
@@ -117,6 +127,16 @@ impl Drain {
         for datagram in train.datagrams() {
             demux.datagram(now, datagram, &mut collector);
         }
+    }
+}
+
+/// Closes the listener when its receiving thread ends, whatever ended it: nobody
+/// shall wait for messages that cannot come.
+struct CloseAtEnd(Arc<Shared>);
+
+impl Drop for CloseAtEnd {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

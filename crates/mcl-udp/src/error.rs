@@ -42,7 +42,7 @@ pub enum OpenError {
     },
     /// The system gave no random number to name the stream with.
     #[error("cannot get a random stream id: {0}")]
-    Random(#[source] getrandom::Error),
+    Random(#[source] io::Error),
     /// The thread that receives could not be started.
     #[error("cannot start a thread: {0}; see `ulimit -u`")]
     Thread(#[source] io::Error),

@@ -9,7 +9,10 @@
 //!   its length and [`FREE_ELEMENTS`] for those that take none.
 //! - Depth of options, enums, sequences and maps: a type that contains itself does
 //!   so through one of these, or has no value.
-//! - Announced lengths: no visitor hears of more elements than the payload has bytes.
+//! - Announced lengths: a sequence and all those around it, whose rest is yet to
+//!   come, announce no more elements than the payload has bytes. Each element takes
+//!   a byte, or else no memory that is worth reserving; so an honest announcement
+//!   never meets this bound, and a nest of lies reserves no more than one of them.
 //! - Owned text and bytes: they are asked for as borrowed ones. A decoder that
 //!   borrows has to have them before it hands them out, where one that owns may
 //!   allocate what is claimed and look afterwards.
@@ -38,6 +41,8 @@ pub(crate) const MAX_DEPTH: usize = 128;
 pub(crate) struct Budget {
     payload_len: usize,
     elements: Cell<usize>,
+    /// How many elements may be announced here.
+    announceable: Cell<usize>,
     depth: Cell<usize>,
     exceeded: Cell<Option<Exceeded>>,
 }
@@ -64,6 +69,7 @@ impl Budget {
         Self {
             payload_len: len,
             elements: Cell::new(max_elements(len)),
+            announceable: Cell::new(len),
             depth: Cell::new(MAX_DEPTH),
             exceeded: Cell::new(None),
         }
@@ -110,6 +116,16 @@ impl Budget {
         result
     }
 
+    /// Reads a part of something that has announced `rest` elements in all.
+    #[inline]
+    fn within<R>(&self, rest: usize, read: impl FnOnce() -> R) -> R {
+        let announceable = self.announceable.get();
+        self.announceable.set(announceable.saturating_sub(rest));
+        let result = read();
+        self.announceable.set(announceable);
+        result
+    }
+
     #[cold]
     fn refuse<E: Error>(&self, exceeded: Exceeded) -> E {
         self.exceeded.set(Some(exceeded));
@@ -148,6 +164,13 @@ impl<'b, X> Limited<'b, X> {
             self.budget.spend(self.cost)?;
         }
         Ok(element)
+    }
+
+    /// How many elements are still to come, of those for which memory may have been
+    /// reserved: none in tuples and structs.
+    #[inline]
+    fn announced(&self, hint: Option<usize>) -> usize {
+        hint.filter(|_| self.cost > 0).unwrap_or(0)
     }
 }
 
@@ -351,13 +374,15 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Limited<'_, A> {
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
         let seed = self.wrap(seed, 0);
-        let element = self.inner.next_element_seed(seed)?;
+        let rest = self.announced(self.inner.size_hint());
+        let read = || self.inner.next_element_seed(seed);
+        let element = self.budget.within(rest, read)?;
         self.charge(element)
     }
 
     fn size_hint(&self) -> Option<usize> {
         let hint = self.inner.size_hint()?;
-        Some(hint.min(self.budget.payload_len))
+        Some(hint.min(self.budget.announceable.get()))
     }
 }
 
@@ -370,19 +395,23 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Limited<'_, A> {
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
         let seed = self.wrap(seed, 0);
-        let key = self.inner.next_key_seed(seed)?;
+        let rest = self.announced(self.inner.size_hint());
+        let read = || self.inner.next_key_seed(seed);
+        let key = self.budget.within(rest, read)?;
         self.charge(key)
     }
 
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         let seed = self.wrap(seed, 0);
-        self.inner.next_value_seed(seed)
+        let rest = self.announced(self.inner.size_hint());
+        let read = || self.inner.next_value_seed(seed);
+        self.budget.within(rest, read)
     }
 
     fn size_hint(&self) -> Option<usize> {
         let hint = self.inner.size_hint()?;
-        Some(hint.min(self.budget.payload_len))
+        Some(hint.min(self.budget.announceable.get()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::RandomState;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -161,10 +161,7 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
             offer(unpacked, &counted, on_error.as_ref(), &mut callback);
         };
         self.shared
-            .subscribe(
-                Outlet::Inline(std::sync::Mutex::new(Box::new(inline))),
-                tally,
-            )
+            .subscribe(Outlet::Inline(Mutex::new(Box::new(inline))), tally)
             .id
     }
 }
@@ -208,7 +205,8 @@ impl<T, C> Listener<T, C> {
         &self.topics
     }
 
-    /// Ends a subscription: `false` if there is none of that name any more.
+    /// Ends a subscription: `false` if it has ended, or another thread is just
+    /// ending it.
     ///
     /// When it returns, the callback is not running and will not run again.
     /// From inside a callback (any callback, of any listener) it returns at
@@ -259,9 +257,8 @@ impl<T, C> Listener<T, C> {
     /// threads; `true` the first time, `false` after.
     ///
     /// It waits for callbacks that are running, and little beyond. From inside a
-    /// callback it does not wait: the threads end by themselves; neither does a
-    /// second call while the first one waits. What is in queues can still be
-    /// read.
+    /// callback it does not wait; the next call from elsewhere, or dropping the
+    /// listener there, does. What is in queues can still be read.
     pub fn close(&self) -> bool {
         self.shared.close()
     }
@@ -448,6 +445,7 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
             crc_mismatch: 0,
             unclaimed: 0,
             receive_errors: 0,
+            kernel_drops: None,
         };
         let buffer: ReceiveBuffer = receiver.receive_buffer();
         let drops = receiver.drop_counter().ok();

@@ -143,33 +143,20 @@ pub struct Message<T> {
 }
 
 impl<T> Message<T> {
-    /// The same message around another payload; the old one is given back.
-    pub(crate) fn replace<U>(self, payload: U) -> (Message<U>, T) {
-        let Self {
-            topic,
-            payload: old,
-            stream,
-            number,
-            sender,
-            interface,
-            published,
-            received,
-            encoding,
-            schema,
-        } = self;
-        let message = Message {
-            topic,
+    /// The same message around another payload.
+    pub(crate) fn with_payload<U>(self, payload: U) -> Message<U> {
+        Message {
+            topic: self.topic,
             payload,
-            stream,
-            number,
-            sender,
-            interface,
-            published,
-            received,
-            encoding,
-            schema,
-        };
-        (message, old)
+            stream: self.stream,
+            number: self.number,
+            sender: self.sender,
+            interface: self.interface,
+            published: self.published,
+            received: self.received,
+            encoding: self.encoding,
+            schema: self.schema,
+        }
     }
 }
 

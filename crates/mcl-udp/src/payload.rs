@@ -16,6 +16,8 @@ const SHOWN: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     pub(crate) bytes: Vec<u8>,
+    /// Whether the bytes were put together from fragments.
+    pub(crate) reassembled: bool,
     pub(crate) home: Weak<Depot>,
 }
 
@@ -141,7 +143,7 @@ impl From<Vec<u8>> for Payload {
         let end = bytes.len();
         let whole = Buffer {
             bytes,
-            home: Weak::new(),
+            ..Buffer::default()
         };
         Self {
             whole: Some(Arc::new(whole)),

@@ -32,7 +32,7 @@ impl<C> Unpacker<C> {
         C: Decoder<T>,
     {
         match self.value(&message) {
-            Ok(value) => Ok(message.replace(value).0),
+            Ok(value) => Ok(message.with_payload(value)),
             Err(reason) => Err(Box::new(Undecodable { message, reason })),
         }
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::RandomState;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -31,15 +32,18 @@ pub(crate) struct Core {
     pub(crate) crc_mismatch: u64,
     pub(crate) unclaimed: u64,
     pub(crate) receive_errors: u64,
+    /// The kernel's counter, once the socket is closed.
+    pub(crate) kernel_drops: Option<u64>,
 }
 
 pub(crate) struct Shared {
     open: AtomicBool,
-    next_id: AtomicU64,
     routing: RwLock<Arc<Routing>>,
     /// Threads of callbacks by subscription.
     workers: Mutex<HashMap<SubscriptionId, JoinHandle<()>>>,
-    drain: Mutex<Option<JoinHandle<()>>>,
+    /// Threads to be waited for at closing: the one that receives, and those of
+    /// callbacks that ended their own subscription.
+    leaving: Mutex<Vec<JoinHandle<()>>>,
     waker: Waker,
     core: Mutex<Core>,
     receive_buffer: ReceiveBuffer,
@@ -56,13 +60,12 @@ impl Shared {
     ) -> Self {
         Self {
             open: AtomicBool::new(true),
-            next_id: AtomicU64::new(1),
             routing: RwLock::new(Arc::new(Routing {
                 routes: Vec::new(),
                 ignored,
             })),
             workers: Mutex::new(HashMap::new()),
-            drain: Mutex::new(None),
+            leaving: Mutex::new(Vec::new()),
             waker,
             core: Mutex::new(core),
             receive_buffer,
@@ -83,13 +86,12 @@ impl Shared {
     }
 
     pub(crate) fn drained_by(&self, thread: JoinHandle<()>) {
-        *lock(&self.drain) = Some(thread);
+        self.leave(thread);
     }
 
     /// Adds a subscription. On a closed listener it is stopped from the start.
     pub(crate) fn subscribe(&self, outlet: Outlet, tally: Arc<Tally>) -> Arc<Route> {
-        let id = SubscriptionId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let route = Arc::new(Route::new(id, outlet, tally));
+        let route = Arc::new(Route::new(SubscriptionId::next(), outlet, tally));
         let mut routing = write(&self.routing);
         // `close` clears the routing under this lock after it lowered `open`.
         if self.is_open() {
@@ -114,6 +116,8 @@ impl Shared {
             .spawn(work)?;
         if self.is_subscribed(id) {
             workers.insert(id, thread);
+        } else {
+            self.leave(thread);
         }
         Ok(())
     }
@@ -153,12 +157,24 @@ impl Shared {
             return false;
         };
         route.stop();
-        let worker = lock(&self.workers).remove(&id);
-        if !in_callback() {
-            route.wait_idle();
-            join(worker);
+        let mut workers = lock(&self.workers);
+        let worker = workers.remove(&id);
+        if in_callback() {
+            // Still under the lock: closing finds the thread in one place or the other.
+            worker.into_iter().for_each(|worker| self.leave(worker));
+            return true;
         }
+        drop(workers);
+        route.wait_idle();
+        worker.into_iter().for_each(join);
         true
+    }
+
+    /// Keeps a thread for whoever may wait for it.
+    fn leave(&self, thread: JoinHandle<()>) {
+        let mut leaving = lock(&self.leaving);
+        leaving.retain(|thread| !thread.is_finished());
+        leaving.push(thread);
     }
 
     fn remove(&self, id: SubscriptionId) -> Option<Arc<Route>> {
@@ -168,33 +184,45 @@ impl Shared {
     }
 
     /// Ends everything; `true` the first time. From inside a callback it does
-    /// not wait for the threads to end.
+    /// not wait for the threads to end: the next call from elsewhere does.
     pub(crate) fn close(&self) -> bool {
-        if !self.open.swap(false, Ordering::SeqCst) {
-            return false;
-        }
-        let routes = std::mem::take(&mut Arc::make_mut(&mut write(&self.routing)).routes);
-        for route in &routes {
-            route.stop();
-        }
-        self.waker.wake();
-        let workers: Vec<_> = lock(&self.workers)
-            .drain()
-            .map(|(_, worker)| worker)
-            .collect();
-        let drain = lock(&self.drain).take();
+        let first = self.end();
         if !in_callback() {
-            join(drain);
-            workers.into_iter().for_each(|worker| join(Some(worker)));
+            let mut workers = lock(&self.workers);
+            let mut threads = mem::take(&mut *lock(&self.leaving));
+            threads.extend(workers.drain().map(|(_, worker)| worker));
+            drop(workers);
+            threads.into_iter().for_each(join);
         }
-        true
+        first
+    }
+
+    /// Ends everything, and waits for nothing; `true` the first time.
+    pub(crate) fn end(&self) -> bool {
+        let first = self.open.swap(false, Ordering::SeqCst);
+        if first {
+            let routes = mem::take(&mut Arc::make_mut(&mut write(&self.routing)).routes);
+            routes.iter().for_each(|route| route.stop());
+            self.waker.wake();
+        }
+        first
+    }
+
+    /// Reads the kernel's counter one last time, while there is a socket.
+    pub(crate) fn keep_kernel_drops(&self) {
+        lock(&self.core).kernel_drops = self.kernel_drops();
+    }
+
+    fn kernel_drops(&self) -> Option<u64> {
+        self.drop_counter.as_ref()?.read().ok()?
     }
 
     pub(crate) fn statistics(&self) -> ListenerStatistics {
-        let kernel_drops = self
-            .drop_counter
-            .as_ref()
-            .and_then(|counter| counter.read().ok()?);
+        let read = if self.is_open() {
+            self.kernel_drops()
+        } else {
+            None
+        };
         let core = lock(&self.core);
         ListenerStatistics {
             wire: core.demux.counters(),
@@ -204,7 +232,7 @@ impl Shared {
             unclaimed: core.unclaimed,
             receive_errors: core.receive_errors,
             receive_buffer: self.receive_buffer,
-            kernel_drops,
+            kernel_drops: read.or(core.kernel_drops),
             reassembly_bytes: core.demux.allocated_bytes(),
         }
     }
@@ -223,9 +251,8 @@ impl fmt::Debug for Shared {
 ///
 /// A thread does not wait for itself: the last handle of a listener may be one
 /// that a callback owned, and is then dropped with it, on the listener's thread.
-fn join(thread: Option<JoinHandle<()>>) {
-    let own = thread::current().id();
-    if let Some(thread) = thread.filter(|it| it.thread().id() != own) {
+fn join(thread: JoinHandle<()>) {
+    if thread.thread().id() != thread::current().id() {
         let _ = thread.join();
     }
 }

@@ -3,17 +3,25 @@
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::message::Message;
 use crate::payload::Payload;
 use crate::pipe::Pipe;
 use crate::sync::lock;
 
-/// Names one subscription of a listener.
+/// Names one subscription of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubscriptionId(pub(crate) u64);
+pub struct SubscriptionId(u64);
+
+impl SubscriptionId {
+    /// One that no listener of this process has given out.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 impl fmt::Display for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,12 +165,12 @@ pub(crate) enum Outlet {
 pub(crate) struct Route {
     pub(crate) id: SubscriptionId,
     pub(crate) outlet: Outlet,
-    pub(crate) tally: std::sync::Arc<Tally>,
+    pub(crate) tally: Arc<Tally>,
     stopped: AtomicBool,
 }
 
 impl Route {
-    pub(crate) fn new(id: SubscriptionId, outlet: Outlet, tally: std::sync::Arc<Tally>) -> Self {
+    pub(crate) fn new(id: SubscriptionId, outlet: Outlet, tally: Arc<Tally>) -> Self {
         Self {
             id,
             outlet,

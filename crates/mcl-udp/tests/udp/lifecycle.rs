@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use mcl_udp::{
-    Broadcaster, Listener, Message, Policy, Queue, QueueOptions, RecvError, SubscriptionId,
+    Broadcaster, Listener, Message, Policy, Queue, QueueOptions, RawBroadcaster, RawListener,
+    RecvError, SubscriptionId,
 };
 
 use crate::support::{
@@ -553,5 +554,60 @@ fn dropping_a_queue_ends_its_subscription() {
         assert!(!listener.is_subscribed(id));
         assert!(!listener.unsubscribe(id));
         assert_eq!(listener.num_subscriptions(), 0);
+    });
+}
+
+/// A callback that ends its own subscription and then works on for a moment.
+fn leaving_slowly(listener: &Arc<Listener<u8>>, ended: &Arc<AtomicBool>, close: bool) {
+    let (own, ended) = (Arc::downgrade(listener), Arc::clone(ended));
+    let (tell, id) = mpsc::channel();
+    let subscription = listener.subscribe(move |_| {
+        let listener = own.upgrade().unwrap();
+        if close {
+            assert!(listener.close());
+        } else if let Ok(id) = id.try_recv() {
+            assert!(listener.unsubscribe(id));
+        }
+        drop(listener);
+        thread::sleep(Duration::from_millis(500));
+        ended.store(true, Ordering::SeqCst);
+    });
+    tell.send(subscription).unwrap();
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn close_waits_for_a_callback_that_left_or_closed_by_itself() {
+    in_network(|_| {
+        for close in [false, true] {
+            let (listener, _queue) = typed_listener::<u8>();
+            let listener = Arc::new(listener);
+            let ended = Arc::new(AtomicBool::new(false));
+            leaving_slowly(&listener, &ended, close);
+            let broadcaster = Broadcaster::<u8>::open(&connection()).unwrap();
+            broadcaster.publish(&1).unwrap();
+            eventually("the callback left", || {
+                listener.num_subscriptions() < 2 || !listener.is_open()
+            });
+            assert_eq!(listener.close(), !close);
+            assert!(ended.load(Ordering::SeqCst), "it is running still");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn an_expiry_without_end_is_no_end_of_the_listener() {
+    in_network(|_| {
+        let listener = RawListener::builder(&connection());
+        let listener = listener.expiry(Duration::MAX).open().unwrap();
+        let queue = listener.queue();
+        let broadcaster = RawBroadcaster::open(&connection()).unwrap();
+        // The pacing lets the listener wait with a message that might expire.
+        for _ in 0..20 {
+            broadcaster.publish(&[7; 200_000]).unwrap();
+            assert_eq!(next(&queue).payload.len(), 200_000);
+        }
+        assert!(listener.is_open());
     });
 }

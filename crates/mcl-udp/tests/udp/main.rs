@@ -6,6 +6,7 @@
 //! - `topics`: given at open and at publish, filtered, none and the empty one.
 //! - `contention`: many broadcasters at once and great loss: no mixture, and an
 //!   account that adds up.
+//! - `fairness`: large and small messages of several threads.
 //! - `interfaces`: none usable, two of them, one that is not ready or goes down.
 //! - `lifecycle`: subscribing, unsubscribing, closing and dropping from anywhere.
 //! - `mtu`: the link's MTU falls in the middle of messages.
@@ -27,6 +28,7 @@
 mod contention;
 mod decoding;
 mod delivery;
+mod fairness;
 mod handles;
 mod hostile;
 mod idle;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mcl_udp::RawBroadcaster;
 
-use crate::support::{connection, in_network, noise, raw_listener};
+use crate::support::{connection, eventually, in_network, next, noise, raw_listener};
 
 /// Long enough to be under way for some 40 ms as paced.
 const LARGE: usize = 4 << 20;
@@ -54,5 +54,45 @@ fn a_message_under_way_begins_anew_in_shorter_datagrams() {
             "{account:#?}"
         );
         assert!(arrived >= 1);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn what_a_router_says_of_the_mtu_holds_for_ipv6_alone() {
+    in_network(|network| {
+        let (_listener, queue) = raw_listener();
+        let before = RawBroadcaster::open(&connection()).unwrap();
+        network.set_sysctl("net/ipv6/conf/br0/mtu", "1400").unwrap();
+        let payload = noise(2, 300_000);
+        before.publish(&payload).unwrap();
+        assert_eq!(next(&queue).payload, payload);
+        let after = RawBroadcaster::open(&connection()).unwrap();
+        after.publish(&payload).unwrap();
+        assert_eq!(next(&queue).payload, payload);
+        for broadcaster in [before, after] {
+            assert_eq!(broadcaster.datagram_len(), Some(1352));
+            assert_eq!(broadcaster.offload(), Some(true));
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn a_raised_mtu_is_made_use_of_after_a_while() {
+    in_network(|network| {
+        network
+            .ip(&["link", "set", "dev", "br0", "mtu", "1400"])
+            .unwrap();
+        let broadcaster = RawBroadcaster::open(&connection()).unwrap();
+        assert_eq!(broadcaster.datagram_len(), Some(1352));
+        network
+            .ip(&["link", "set", "dev", "br0", "mtu", "1500"])
+            .unwrap();
+        eventually("the longer datagrams", || {
+            broadcaster.publish(b"now and then").unwrap();
+            thread::sleep(Duration::from_millis(100));
+            broadcaster.datagram_len() == Some(1452)
+        });
     });
 }
