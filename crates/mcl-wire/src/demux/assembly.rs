@@ -1,10 +1,13 @@
 //! One message under reassembly.
 //!
-//! What a header claims is never allocated. The buffer's capacity follows the
-//! bytes received: it may reach to twice those bytes and some slack, and goes
+//! What only a header claims is never allocated. The buffer's capacity follows
+//! the bytes received: it may reach to twice those bytes and some slack, and goes
 //! up in halvings of the message's length (1/8, 1/4, 1/2, all), so that growing
-//! never needs more than 1.5 times the message for a moment. A fragment beyond
-//! that reach waits in a stash until the buffer gets there. So any order of
+//! never needs more than 1.5 times the message for a moment. A stream that has
+//! completed long messages has credit: a message that is no longer than that
+//! gets its whole capacity at once, since growing by megabytes can take
+//! milliseconds. Bytes are written within the reach only, whatever the capacity:
+//! a fragment beyond it waits in a stash until the reach gets there. So any order of
 //! arrival works, and no byte is moved more than once beside the growing.
 
 use alloc::boxed::Box;
@@ -36,6 +39,15 @@ pub(crate) enum Plan {
     },
     /// Beyond the reach.
     Stash,
+}
+
+/// How far a stream is believed before its bytes are there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trust {
+    /// Bytes beyond twice those received.
+    pub(crate) slack: usize,
+    /// Length of a message that gets its capacity at once.
+    pub(crate) credit: usize,
 }
 
 #[derive(Debug)]
@@ -110,7 +122,7 @@ impl Assembly {
     }
 
     #[inline]
-    pub(crate) fn plan(&self, fragment: &Fragment<'_>, slack: usize) -> Plan {
+    pub(crate) fn plan(&self, fragment: &Fragment<'_>, trust: Trust) -> Plan {
         if self.contradicts(fragment) {
             return Plan::Contradicting;
         }
@@ -118,9 +130,11 @@ impl Assembly {
             return Plan::Duplicate;
         }
         let end = fragment.offset().saturating_add(fragment.data.len());
-        let capacity = self.capacity_for(end, fragment.data.len(), slack);
+        let received = self.received.saturating_add(fragment.data.len());
+        let reach = received.saturating_mul(2).saturating_add(trust.slack);
+        let capacity = self.capacity_for(end, reach.max(trust.credit));
         let words = self.words_for(capacity);
-        if end > capacity {
+        if end > capacity || end > reach.max(self.buffer.len()) {
             Plan::Stash
         } else if capacity > self.buffer.capacity() || words > self.seen.len() {
             Plan::Grow { capacity, words }
@@ -145,16 +159,14 @@ impl Assembly {
         in_place || (!self.stash.is_empty() && self.stash.contains_key(&index))
     }
 
-    /// The capacity the buffer has, or may have once `added` bytes are in.
+    /// The capacity the buffer has, or may have within `allowed`.
     #[inline]
-    fn capacity_for(&self, end: usize, added: usize, slack: usize) -> usize {
+    fn capacity_for(&self, end: usize, allowed: usize) -> usize {
         let capacity = self.buffer.capacity();
         if end <= capacity {
             return capacity;
         }
-        let received = self.received.saturating_add(added);
-        let reach = received.saturating_mul(2).saturating_add(slack);
-        halving(self.total as usize, reach).max(capacity)
+        halving(self.total as usize, allowed).max(capacity)
     }
 
     /// Words of bitmap for the fragments that end within `capacity`.
@@ -178,16 +190,17 @@ impl Assembly {
             return false;
         }
         self.seen.resize(words.max(self.seen.len()), 0);
-        self.unstash(capacity);
         true
     }
 
-    /// Moves into the buffer what has come within its capacity.
-    fn unstash(&mut self, capacity: usize) {
+    /// Moves into the buffer what has come within its reach and its capacity.
+    fn unstash(&mut self) {
+        let reach = self.received.saturating_mul(2).max(self.buffer.len());
+        let reach = reach.min(self.buffer.capacity());
         while let Some(entry) = self.stash.first_entry() {
             let index = *entry.key();
             let offset = (index as usize).saturating_mul(usize::from(self.size));
-            if offset.saturating_add(entry.get().len()) > capacity {
+            if offset.saturating_add(entry.get().len()) > reach {
                 return;
             }
             let data = entry.remove();
@@ -208,6 +221,9 @@ impl Assembly {
         self.received = self.received.saturating_add(fragment.data.len());
         self.missing = self.missing.saturating_sub(1);
         self.advanced = now;
+        if !self.stash.is_empty() {
+            self.unstash();
+        }
     }
 
     #[inline]
@@ -285,8 +301,13 @@ mod tests {
         }
     }
 
+    const TRUST: Trust = Trust {
+        slack: 1024,
+        credit: 0,
+    };
+
     fn take(assembly: &mut Assembly, fragment: &Fragment<'_>) -> Plan {
-        let plan = assembly.plan(fragment, 1024);
+        let plan = assembly.plan(fragment, TRUST);
         let before = assembly.cost();
         let peak = before + assembly.cost_of(plan, fragment);
         assert!(assembly.grow(plan));
@@ -317,7 +338,7 @@ mod tests {
             let mut assembly = empty(total);
             for index in 0..total.div_ceil(256) {
                 let fragment = fragment(index, total);
-                let plan = assembly.plan(&fragment, slack);
+                let plan = assembly.plan(&fragment, Trust { slack, ..TRUST });
                 assert_ne!(plan, Plan::Stash, "fragment {index}");
                 assert!(assembly.grow(plan));
                 assert_eq!(assembly.buffer.len(), fragment.offset());
@@ -334,7 +355,7 @@ mod tests {
         let mut assembly = empty(total);
         let last = fragment(78, total);
         assert_eq!(take(&mut assembly, &last), Plan::Stash);
-        assert_eq!(assembly.plan(&last, 1024), Plan::Duplicate);
+        assert_eq!(assembly.plan(&last, TRUST), Plan::Duplicate);
         assert_eq!(assembly.buffer.capacity(), 0);
         for index in 0..78 {
             assert_ne!(take(&mut assembly, &fragment(index, total)), Plan::Stash);
@@ -356,5 +377,27 @@ mod tests {
             assert_eq!(assembly.cost(), MESSAGE_OVERHEAD + allocated);
         }
         assert!(assembly.is_complete());
+    }
+
+    #[test]
+    fn credit_is_capacity_at_once_but_no_bytes_before_they_came() {
+        let total = 20_000;
+        let trust = Trust {
+            credit: 20_000,
+            ..TRUST
+        };
+        let mut assembly = empty(total);
+        let last = fragment(78, total);
+        assert_eq!(assembly.plan(&last, trust), Plan::Stash);
+        assembly.store(Plan::Stash, &last, Duration::ZERO);
+        for index in 0..78 {
+            let fragment = fragment(index, total);
+            let plan = assembly.plan(&fragment, trust);
+            assert!(assembly.grow(plan));
+            assembly.store(plan, &fragment, Duration::ZERO);
+            assert_eq!(assembly.buffer.capacity(), 20_000);
+        }
+        assert!(assembly.is_complete() && assembly.stash.is_empty());
+        assert_eq!(assembly.into_parts().0.len(), 20_000);
     }
 }

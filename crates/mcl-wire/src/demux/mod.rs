@@ -43,7 +43,8 @@ use store::Store;
 /// # Memory
 ///
 /// A message costs what it has allocated: its buffer (which follows the bytes
-/// received, never the length claimed), its bitmap, its stash of fragments that
+/// received, not the length claimed; but a stream is believed up to twice the
+/// longest message that it has completed), its bitmap, its stash of fragments that
 /// came early, and a fixed amount. The sum, spare buffers included, never
 /// exceeds [`Limits::max_bytes`], not even while a buffer grows. What gives
 /// way, in this order:

@@ -5,7 +5,7 @@ use core::hash::BuildHasher;
 use core::time::Duration;
 
 use crate::demux::arena::Key;
-use crate::demux::assembly::{Assembly, Plan};
+use crate::demux::assembly::{Assembly, Plan, Trust};
 use crate::demux::counters::{DepartedCounts, Disposition, FragmentFate, MessageCounts};
 use crate::demux::limits::Limits;
 use crate::demux::pool::{Claim, Pool, Relief};
@@ -129,11 +129,16 @@ impl<S: BuildHasher> Store<S> {
         self.streams.get(stream).is_some_and(|s| s.proven)
     }
 
-    fn slack(&self, stream: Key) -> usize {
-        if self.is_proven(stream) {
-            PROVEN_SLACK
-        } else {
-            UNPROVEN_SLACK
+    fn trust(&self, stream: Key) -> Trust {
+        match self.streams.get(stream).filter(|stream| stream.proven) {
+            Some(stream) => Trust {
+                slack: PROVEN_SLACK,
+                credit: stream.longest.saturating_mul(2),
+            },
+            None => Trust {
+                slack: UNPROVEN_SLACK,
+                credit: 0,
+            },
         }
     }
 
@@ -144,7 +149,7 @@ impl<S: BuildHasher> Store<S> {
         if self.is_proven(stream) {
             self.pool.lend_spares(&mut assembly);
         }
-        let plan = assembly.plan(first, self.slack(stream));
+        let plan = assembly.plan(first, self.trust(stream));
         let need = assembly.cost() + assembly.cost_of(plan, first);
         let claim = Claim {
             message: None,
@@ -173,7 +178,7 @@ impl<S: BuildHasher> Store<S> {
             return FragmentFate::OfFinished;
         };
         let stream = assembly.stream;
-        let plan = assembly.plan(fragment, self.slack(stream));
+        let plan = assembly.plan(fragment, self.trust(stream));
         let need = assembly.cost_of(plan, fragment);
         match plan {
             Plan::Duplicate => return FragmentFate::Duplicate,
@@ -205,8 +210,9 @@ impl<S: BuildHasher> Store<S> {
             assembly.store(plan, fragment, now);
         }
         let stream = assembly.stream;
+        let changed = assembly.cost() != assembly.charged;
         if let Some(stream) = self.streams.get_mut(stream) {
-            if plan != Plan::Write {
+            if changed {
                 self.pool.recharge(key, stream);
             }
             if grown {
@@ -226,7 +232,9 @@ impl<S: BuildHasher> Store<S> {
         if !self.pool.get(key)?.is_complete() {
             return None;
         }
-        let assembly = self.pool.remove(key, self.streams.get_mut(stream)?)?;
+        let sender = self.streams.get_mut(stream)?;
+        let assembly = self.pool.remove(key, sender)?;
+        sender.longest = sender.longest.max(assembly.total());
         self.streams.settle(stream);
         let hash = assembly.topic_hash;
         let (buffer, bitmap) = assembly.into_parts();

@@ -39,6 +39,8 @@ pub(crate) struct Stream {
     /// Bytes charged for them.
     pub(crate) bytes: usize,
     pub(crate) proven: bool,
+    /// Bytes of the longest message put together so far.
+    pub(crate) longest: usize,
     heard: Duration,
     class: Class,
 }
@@ -54,6 +56,7 @@ impl Stream {
             recent: List::new(),
             bytes: 0,
             proven: false,
+            longest: 0,
             heard: now,
             class: Class::Idle,
         }
