@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 use crate::command::{Mode, Shell};
-use crate::test::{prepare, way_inside};
+use crate::test::{exit_code, prepare, way_inside};
 
 /// The hidden commands of the child processes, and of the parent in a namespace.
 pub(crate) const LISTENER: &str = "demo-listener";
@@ -87,11 +87,7 @@ fn in_namespace(error: &dyn Error) -> Outcome {
                 out,
                 "\nTo make this machine itself ready: cargo xtask netsetup"
             )?;
-            Ok(if status.success() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(exit_code(status))
         }
         Err(why) => {
             writeln!(

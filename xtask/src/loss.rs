@@ -15,7 +15,7 @@ use mcl_udp::{Connection, Pacing, RawBroadcaster, RawListener};
 
 use crate::Outcome;
 use crate::command::{Mode, Shell};
-use crate::test::{prepare, way_inside};
+use crate::test::{exit_code, prepare, way_inside};
 
 /// The hidden commands: the parent in its namespace, and the listener's process.
 pub(crate) const INSIDE: &str = "loss-inside";
@@ -43,11 +43,7 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
         .arg(env::current_exe()?)
         .args([INSIDE, &series])
         .status()?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(status))
 }
 
 pub(crate) fn inside(arguments: &[String]) -> Outcome {

@@ -61,7 +61,6 @@ fn dispatch(arguments: &[String]) -> Outcome {
         "netsetup" => netsetup::main(rest),
         "test" => test::main(rest),
         test::INSIDE => test::inside(rest),
-        test::INSIDE_RUN => test::inside_run(rest),
         "ci" => ci::main(rest),
         "help" | "--help" | "-h" => {
             io::stdout().write_all(HELP.as_bytes())?;

@@ -14,8 +14,9 @@ use crate::command::{Mode, Shell, program};
 /// The hidden command that runs the suite, and is itself run inside the namespace.
 pub(crate) const INSIDE: &str = "inside-test";
 
-/// The hidden command that runs any program there.
-pub(crate) const INSIDE_RUN: &str = "inside-run";
+/// Set for what runs inside: the commands that make interfaces there refuse to
+/// make them anywhere else.
+const INSIDE_VARIABLE: &str = "XTASK_IN_PRIVATE_NAMESPACE";
 
 /// Where `cargo` is, said by itself to the programs that it runs.
 pub(crate) fn cargo() -> Command {
@@ -58,7 +59,7 @@ pub(crate) fn way_inside() -> Result<Command, String> {
         match probe.output() {
             Ok(output) if output.status.success() => {
                 let mut way = program("unshare");
-                way.arg(flags);
+                way.arg(flags).env(INSIDE_VARIABLE, "1");
                 return Ok(way);
             }
             Ok(output) => {
@@ -94,15 +95,7 @@ fn ethtool_is_missing() -> bool {
     probe.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Makes the namespace usable and runs a program in it.
-pub(crate) fn inside_run(command: &[String]) -> Outcome {
-    prepare(&mut Shell::new(&mut io::stdout(), Mode::Run))?;
-    let (name, arguments) = command.split_first().ok_or("no program to run")?;
-    let status = program(name).args(arguments).status()?;
-    Ok(exit_code(status))
-}
-
-fn exit_code(status: ExitStatus) -> ExitCode {
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     if status.success() {
         ExitCode::SUCCESS
     } else {
@@ -112,6 +105,9 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 
 /// One interface that carries multicast at once, and `lo`.
 pub(crate) fn prepare(shell: &mut Shell<'_>) -> Result<(), Box<dyn Error>> {
+    if env::var_os(INSIDE_VARIABLE).is_none() {
+        return Err("this command is for the inside of a private network namespace".into());
+    }
     shell.say("In a private network namespace, whose interfaces are its own:")?;
     shell.run("ip link set dev lo up")?;
     let kinds = ["type bridge", "type dummy", "type veth peer name test1"];

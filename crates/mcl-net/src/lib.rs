@@ -59,7 +59,7 @@ pub use interface::{
 pub use machine::{
     BufferSetting, Finding, Machine, RECOMMENDED_RECEIVE_BUFFER, SelfTestError, Severity, self_test,
 };
-pub use pacing::{ORDINARY_RECEIVE_BUFFER, PacedRate, Pacer, Pacing, Reach, receive_buffer_limit};
+pub use pacing::{ORDINARY_RECEIVE_BUFFER, PacedRate, Pacer, Pacing, receive_buffer_limit};
 pub use receiver::{
     Batch, DEFAULT_RECEIVE_BUFFER, DropCounter, Foreign, ReceiveBuffer, Received, Receiver,
     ReceiverOptions, Train, Wait, Waker,

@@ -17,27 +17,14 @@ const HOLD_UP: Duration = Duration::from_millis(1);
 const FASTEST: u64 = 256_000_000;
 const LONGEST_BURST: usize = 1 << 20;
 
-/// What a receiver on this machine asks for, if nobody told it otherwise.
-const LOCAL_REQUEST: usize = crate::receiver::DEFAULT_RECEIVE_BUFFER;
-
-/// Where the receivers of a sender can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// On this machine only: hop limit 0, or an interface-local group.
-    Machine,
-    /// On other machines too.
-    Network,
-}
-
 /// How fast a sender hands datagrams to the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Pacing {
-    /// Slow enough for the receive buffers to be expected. Receivers on this
-    /// machine only: what it grants (`net.core.rmem_max`, at most the 4 MiB that
-    /// a [`Receiver`](crate::Receiver) asks for). Receivers elsewhere: the same,
-    /// but at most [`ORDINARY_RECEIVE_BUFFER`], since nobody can know that the
-    /// others were set up as well.
+    /// Slow enough for the receive buffers to be expected: what this machine
+    /// grants (`net.core.rmem_max`), but at most [`ORDINARY_RECEIVE_BUFFER`],
+    /// since nobody can know that the receivers' machines were set up as well, or
+    /// that they ask for more.
     #[default]
     Auto,
     /// Slow enough for a receiver whose `SO_RCVBUF` is this many bytes.
@@ -67,10 +54,9 @@ pub fn receive_buffer_limit() -> Option<usize> {
 impl Pacing {
     /// The rate and the burst it comes to here; `None` without pacing.
     #[must_use]
-    pub fn resolve(self, reach: Reach) -> Option<PacedRate> {
+    pub fn resolve(self) -> Option<PacedRate> {
         match self {
             Self::Auto => Some(PacedRate::for_receive_buffer(expected_receive_buffer(
-                reach,
                 receive_buffer_limit(),
             ))),
             Self::ForReceiveBuffer(bytes) => Some(PacedRate::for_receive_buffer(bytes)),
@@ -86,12 +72,9 @@ impl Pacing {
     }
 }
 
-fn expected_receive_buffer(reach: Reach, limit: Option<usize>) -> usize {
+fn expected_receive_buffer(limit: Option<usize>) -> usize {
     let granted = limit.unwrap_or(ORDINARY_RECEIVE_BUFFER);
-    match reach {
-        Reach::Machine => granted.min(LOCAL_REQUEST),
-        Reach::Network => granted.min(ORDINARY_RECEIVE_BUFFER),
-    }
+    granted.min(ORDINARY_RECEIVE_BUFFER)
 }
 
 /// A rate and a burst.
@@ -137,9 +120,9 @@ pub struct Pacer {
 impl Pacer {
     /// A pacer that has sent nothing yet.
     #[must_use]
-    pub fn new(pacing: Pacing, reach: Reach) -> Self {
+    pub fn new(pacing: Pacing) -> Self {
         Self {
-            rate: pacing.resolve(reach),
+            rate: pacing.resolve(),
             drained: None,
         }
     }
@@ -175,13 +158,10 @@ mod tests {
     use super::*;
 
     fn pacer(bytes_per_second: u64, burst: usize) -> Pacer {
-        Pacer::new(
-            Pacing::Rate {
-                bytes_per_second,
-                burst,
-            },
-            Reach::Network,
-        )
+        Pacer::new(Pacing::Rate {
+            bytes_per_second,
+            burst,
+        })
     }
 
     #[test]
@@ -229,26 +209,17 @@ mod tests {
 
     #[test]
     fn without_pacing_nothing_waits() {
-        let mut pacer = Pacer::new(Pacing::None, Reach::Network);
+        let mut pacer = Pacer::new(Pacing::None);
         let now = Instant::now();
         pacer.sent(now, usize::MAX);
         assert_eq!(pacer.delay(now, usize::MAX), Duration::ZERO);
     }
 
     #[test]
-    fn the_rule_follows_where_receivers_can_be() {
-        let tuned = Some(64 << 20);
-        assert_eq!(expected_receive_buffer(Reach::Network, tuned), 212_992);
-        assert_eq!(expected_receive_buffer(Reach::Machine, tuned), 4 << 20);
-        assert_eq!(
-            expected_receive_buffer(Reach::Machine, Some(100_000)),
-            100_000
-        );
-        assert_eq!(
-            expected_receive_buffer(Reach::Network, Some(100_000)),
-            100_000
-        );
-        assert_eq!(expected_receive_buffer(Reach::Machine, None), 212_992);
+    fn the_rule_expects_no_more_than_an_ordinary_buffer() {
+        assert_eq!(expected_receive_buffer(Some(64 << 20)), 212_992);
+        assert_eq!(expected_receive_buffer(Some(100_000)), 100_000);
+        assert_eq!(expected_receive_buffer(None), 212_992);
         let ordinary = PacedRate::for_receive_buffer(212_992);
         let tuned = PacedRate::for_receive_buffer(4 << 20);
         assert_eq!(

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::error::Context;
 use crate::receiver::{destination, new_socket};
-use crate::{Group, Interface, Reach, Scope, SocketError, Usability};
+use crate::{Group, Interface, SocketError, Usability};
 
 /// Bytes of IPv6 and UDP header before a datagram's payload (RFC 8200,
 /// section 3; RFC 768).
@@ -81,7 +81,6 @@ pub struct Sender {
     destination: SockAddr,
     group: Group,
     interface: NonZeroU32,
-    reach: Reach,
     wanted_len: Option<usize>,
     datagram_len: usize,
     offload: bool,
@@ -171,7 +170,6 @@ impl Sender {
             destination: destination(group, interface),
             group,
             interface: interface.index(),
-            reach: reach(group, options.hops),
             wanted_len: options.datagram_len,
             datagram_len: datagram_len(options.datagram_len, interface.mtu()),
             offload: true,
@@ -183,12 +181,6 @@ impl Sender {
     #[must_use]
     pub fn group(&self) -> Group {
         self.group
-    }
-
-    /// Where this sender's datagrams can get to.
-    #[must_use]
-    pub fn reach(&self) -> Reach {
-        self.reach
     }
 
     /// The longest datagram that can be sent now, in bytes of UDP payload.
@@ -415,14 +407,6 @@ impl Sender {
     }
 }
 
-fn reach(group: Group, hops: u8) -> Reach {
-    if hops == 0 || group.scope() == Scope::InterfaceLocal {
-        Reach::Machine
-    } else {
-        Reach::Network
-    }
-}
-
 fn choose_interface(context: &Context<'_>, socket: &Socket) -> Result<(), SocketError> {
     let index = context.interface.index().get();
     context.set(
@@ -629,7 +613,6 @@ mod tests {
             )),
             group: Group::new("ff11::1".parse().unwrap(), 9).unwrap(),
             interface: NonZeroU32::MIN,
-            reach: Reach::Machine,
             wanted_len: None,
             datagram_len: 1452,
             offload: true,

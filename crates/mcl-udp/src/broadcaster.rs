@@ -437,7 +437,7 @@ impl<T: ?Sized, C: Encoder<T>> BroadcasterBuilder<T, C> {
                 len: sender.datagram_len(),
             });
         }
-        let pacer = Pacer::new(self.pacing, sender.reach());
+        let pacer = Pacer::new(self.pacing);
         let stream = StreamId(getrandom::u64().map_err(random_failed)?);
         Ok(Broadcaster {
             connection: self.connection,

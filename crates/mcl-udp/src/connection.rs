@@ -251,7 +251,8 @@ fn no_address(text: &str) -> ConnectionError {
 }
 
 fn read_port(text: &str) -> Result<i64, ConnectionError> {
-    text.parse().map_err(|_| ConnectionError::PortNotANumber {
+    let port = text.parse().ok().filter(|_| !text.starts_with('+'));
+    port.ok_or_else(|| ConnectionError::PortNotANumber {
         text: text.to_owned(),
     })
 }

@@ -161,7 +161,7 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
             offer(unpacked, &counted, on_error.as_ref(), &mut callback);
         };
         self.shared
-            .subscribe(Outlet::Inline(Mutex::new(Box::new(inline))), tally)
+            .subscribe(Outlet::Inline(Mutex::new(Some(Box::new(inline)))), tally)
             .id
     }
 }
@@ -419,7 +419,7 @@ impl<T, C> ListenerBuilder<T, C> {
         let payload = u32::try_from(longest).unwrap_or(u32::MAX);
         let mut limits = Limits::new(payload, budget.max(longest.saturating_mul(2)));
         limits.expiry = self.expiry.unwrap_or(limits.expiry);
-        limits.max_streams = self.max_streams.unwrap_or(limits.max_streams);
+        limits.max_streams = self.max_streams.unwrap_or(limits.max_streams).max(1);
         limits
     }
 }

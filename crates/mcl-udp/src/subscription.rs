@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -146,8 +147,11 @@ pub(crate) fn in_callback() -> bool {
 /// Runs user code: a panic in it is counted and goes no further.
 pub(crate) fn run_user_code(tally: &Tally, code: impl FnOnce()) {
     let outer = IN_CALLBACK.replace(true);
-    if catch_unwind(AssertUnwindSafe(code)).is_err() {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
         tally.panics.add(1);
+        // The payload's `Drop` is user code as well.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        dropped.unwrap_or_else(mem::forget);
     }
     IN_CALLBACK.set(outer);
 }
@@ -158,7 +162,8 @@ pub(crate) type Inline = Box<dyn FnMut(Message<Payload>) + Send>;
 /// Where a subscription's messages go.
 pub(crate) enum Outlet {
     Pipe(Pipe),
-    Inline(Mutex<Inline>),
+    /// `None` once it is unsubscribed and does not run any more.
+    Inline(Mutex<Option<Inline>>),
 }
 
 /// One subscription, as the receiving thread sees it.
@@ -186,14 +191,22 @@ impl Route {
     pub(crate) fn deliver(&self, message: &Message<Payload>) {
         match &self.outlet {
             Outlet::Pipe(pipe) => pipe.push(message, &self.tally),
-            Outlet::Inline(callback) => {
-                let mut callback = lock(callback);
-                if !self.is_stopped() {
+            Outlet::Inline(slot) => {
+                let mut slot = lock(slot);
+                if let Some(callback) = slot.as_mut().filter(|_| !self.is_stopped()) {
                     self.tally.delivered.add(1);
                     run_user_code(&self.tally, || callback(message.clone()));
                 }
+                if self.is_stopped() {
+                    self.discard(slot.take());
+                }
             }
         }
+    }
+
+    /// Drops a callback, whose `Drop` is user code.
+    fn discard(&self, callback: Option<Inline>) {
+        run_user_code(&self.tally, || drop(callback));
     }
 
     /// Nothing is delivered any more, but for what is running now.
@@ -206,8 +219,9 @@ impl Route {
 
     /// Waits for a running inline callback to return.
     pub(crate) fn wait_idle(&self) {
-        if let Outlet::Inline(callback) = &self.outlet {
-            drop(lock(callback));
+        if let Outlet::Inline(slot) = &self.outlet {
+            let callback = lock(slot).take();
+            self.discard(callback);
         }
     }
 

@@ -149,7 +149,10 @@ fn restore_one(host: &Host, note: &str, shell: &mut Shell<'_>) -> io::Result<()>
 pub(super) fn persist(host: &Host, shell: &mut Shell<'_>) -> io::Result<()> {
     let mut content = format!("{HEADER}\n");
     for setting in SETTINGS {
-        let value = read(host, setting).unwrap_or(0);
+        // What cannot be seen from here may be larger already.
+        let Some(value) = read(host, setting) else {
+            continue;
+        };
         let value = value.max(RECOMMENDED_RECEIVE_BUFFER);
         content.push_str(&format!("{} = {value}\n", setting.name()));
     }

@@ -66,6 +66,8 @@ fn is_idle_dummy(interface: &Interface) -> bool {
         && !interface.is_up()
         && interface.addresses().is_empty()
         && interface.alias().is_none()
+        // What would have to be switched on would have to be taken back.
+        && !interface.ipv6_disabled()
 }
 
 /// Adds an interface of the first kind that the kernel has; returns its name.

@@ -12,7 +12,7 @@ use std::io::IoSlice;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcl_net::{Batch, Blocking, Pacer, Pacing, Reach, Receiver, ReceiverOptions, Sender, Wait};
+use mcl_net::{Batch, Blocking, Pacer, Pacing, Receiver, ReceiverOptions, Sender, Wait};
 
 use crate::world::{Host, group};
 
@@ -25,14 +25,14 @@ const LARGE: usize = 4 * 1024 * 1024;
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn what_pacing_saves_is_reported() {
     let series = env::var("PACING_SERIES").map_or(1, |text| text.parse().unwrap());
-    for (buffer, reach, pacing) in [
-        (ORDINARY, Reach::Network, Pacing::Auto),
-        (ORDINARY, Reach::Network, Pacing::None),
-        (LARGE, Reach::Network, Pacing::Auto),
-        (LARGE, Reach::Machine, Pacing::Auto),
-        (LARGE, Reach::Network, Pacing::None),
+    for (buffer, pacing) in [
+        (ORDINARY, Pacing::Auto),
+        (ORDINARY, Pacing::None),
+        (LARGE, Pacing::Auto),
+        (LARGE, Pacing::ForReceiveBuffer(LARGE)),
+        (LARGE, Pacing::None),
     ] {
-        let run = |_| run(buffer, Pacer::new(pacing, reach));
+        let run = |_| run(buffer, Pacer::new(pacing));
         let results: Vec<Series> = (0..series).map(run).collect();
         let whole = results.iter().filter(|it| it.lost == 0).count();
         let lost: usize = results.iter().map(|it| it.lost).sum();
@@ -40,7 +40,7 @@ fn what_pacing_saves_is_reported() {
         let took: Duration = results.iter().map(|it| it.took).sum();
         let rate = (series * MESSAGES * MESSAGE) as f64 / took.as_secs_f64() / 1e6;
         println!(
-            "receive buffer {buffer}, receivers on the {reach:?}, pacing {pacing:?}: {whole} of {series} series of \
+            "receive buffer {buffer}, pacing {pacing:?}: {whole} of {series} series of \
              {MESSAGES} x 8 MiB without loss; {lost} of {sent} datagrams lost; {rate:.0} MB/s"
         );
         assert!(lost < sent, "nothing arrived at all");
