@@ -448,7 +448,7 @@ mod tests {
         assert_eq!(ANNOUNCED.get(), 250);
 
         refusal::<BTreeMap<u8, Nest>>(&[200; 250]);
-        assert_eq!(ANNOUNCED.get(), 250 + 51);
+        assert_eq!(ANNOUNCED.get(), 250 + 50);
     }
 
     #[test]

@@ -9,10 +9,10 @@
 //!   its length and [`FREE_ELEMENTS`] for those that take none.
 //! - Depth of options, enums, sequences and maps: a type that contains itself does
 //!   so through one of these, or has no value.
-//! - Announced lengths: a sequence and all those around it, whose rest is yet to
-//!   come, announce no more elements than the payload has bytes. Each element takes
-//!   a byte, or else no memory that is worth reserving; so an honest announcement
-//!   never meets this bound, and a nest of lies reserves no more than one of them.
+//! - Announced lengths: a sequence and all those around it together announce no
+//!   more elements than the payload has bytes. Each element takes a byte, or else no
+//!   memory that is worth reserving; so an honest announcement never meets this
+//!   bound, and a nest of lies reserves no more than one of them.
 //! - Owned text and bytes: they are asked for as borrowed ones. A decoder that
 //!   borrows has to have them before it hands them out, where one that owns may
 //!   allocate what is claimed and look afterwards.
@@ -89,6 +89,7 @@ impl Budget {
             inner: PhantomData::<T>,
             budget: self,
             cost: 0,
+            announced: 0,
         }
     }
 
@@ -116,12 +117,13 @@ impl Budget {
         result
     }
 
-    /// Reads a part of something that has announced `rest` elements in all.
-    #[inline]
-    fn within<R>(&self, rest: usize, read: impl FnOnce() -> R) -> R {
+    /// Reads something that would announce `hint` elements, and is told how many it
+    /// may. What is within has that much less to announce.
+    fn announce<R>(&self, hint: usize, read: impl FnOnce(usize) -> R) -> R {
         let announceable = self.announceable.get();
-        self.announceable.set(announceable.saturating_sub(rest));
-        let result = read();
+        let announced = hint.min(announceable);
+        self.announceable.set(announceable - announced);
+        let result = read(announced);
         self.announceable.set(announceable);
         result
     }
@@ -145,6 +147,8 @@ struct Limited<'b, X> {
     /// What an element costs: nothing in tuples and structs, whose length is the
     /// type's and not the payload's.
     cost: usize,
+    /// The most elements that an access announces.
+    announced: usize,
 }
 
 impl<'b, X> Limited<'b, X> {
@@ -153,6 +157,7 @@ impl<'b, X> Limited<'b, X> {
             inner,
             budget: self.budget,
             cost,
+            announced: 0,
         }
     }
 
@@ -166,10 +171,9 @@ impl<'b, X> Limited<'b, X> {
         Ok(element)
     }
 
-    /// How many elements are still to come, of those for which memory may have been
-    /// reserved: none in tuples and structs.
-    #[inline]
-    fn announced(&self, hint: Option<usize>) -> usize {
+    /// How many elements this may announce: in tuples and structs none, whose
+    /// visitors reserve nothing for them.
+    fn announceable(&self, hint: Option<usize>) -> usize {
         hint.filter(|_| self.cost > 0).unwrap_or(0)
     }
 }
@@ -340,13 +344,21 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Limited<'_, V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        let access = self.wrap(access, self.cost);
-        self.inner.visit_seq(access)
+        let hint = self.announceable(access.size_hint());
+        let mut access = self.wrap(access, self.cost);
+        self.budget.announce(hint, |announced| {
+            access.announced = announced;
+            self.inner.visit_seq(access)
+        })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        let access = self.wrap(access, self.cost);
-        self.inner.visit_map(access)
+        let hint = self.announceable(access.size_hint());
+        let mut access = self.wrap(access, self.cost);
+        self.budget.announce(hint, |announced| {
+            access.announced = announced;
+            self.inner.visit_map(access)
+        })
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
@@ -374,15 +386,13 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Limited<'_, A> {
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
         let seed = self.wrap(seed, 0);
-        let rest = self.announced(self.inner.size_hint());
-        let read = || self.inner.next_element_seed(seed);
-        let element = self.budget.within(rest, read)?;
+        let element = self.inner.next_element_seed(seed)?;
         self.charge(element)
     }
 
     fn size_hint(&self) -> Option<usize> {
         let hint = self.inner.size_hint()?;
-        Some(hint.min(self.budget.announceable.get()))
+        Some(hint.min(self.announced))
     }
 }
 
@@ -395,23 +405,19 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Limited<'_, A> {
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
         let seed = self.wrap(seed, 0);
-        let rest = self.announced(self.inner.size_hint());
-        let read = || self.inner.next_key_seed(seed);
-        let key = self.budget.within(rest, read)?;
+        let key = self.inner.next_key_seed(seed)?;
         self.charge(key)
     }
 
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         let seed = self.wrap(seed, 0);
-        let rest = self.announced(self.inner.size_hint());
-        let read = || self.inner.next_value_seed(seed);
-        self.budget.within(rest, read)
+        self.inner.next_value_seed(seed)
     }
 
     fn size_hint(&self) -> Option<usize> {
         let hint = self.inner.size_hint()?;
-        Some(hint.min(self.budget.announceable.get()))
+        Some(hint.min(self.announced))
     }
 }
 
@@ -426,13 +432,13 @@ impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Limited<'b, A> {
         let seed = self.wrap(seed, 0);
         let budget = self.budget;
         let (value, inner) = self.inner.variant_seed(seed)?;
-        let cost = 0;
         Ok((
             value,
             Limited {
                 inner,
                 budget,
-                cost,
+                cost: 0,
+                announced: 0,
             },
         ))
     }

@@ -6,6 +6,10 @@
 //! - `schedules`: seeded loss, reorder, duplication, forgery, restarts and
 //!   little memory; the account is checked after every datagram.
 //! - `eviction`: which message and which stream gives way, rule by rule.
+//! - `dissection`, `driver`: what the fuzz targets `frames` and `demux` do with
+//!   their input, `hearsay`: how they know what may come out; `replay`: the same
+//!   with the committed corpus.
+//! - `model`: broadcasters, a network and a listener, and an account that agrees.
 //! - `common`: generator, sink, sender and the check of the account.
 
 #![cfg(feature = "alloc")]
@@ -13,7 +17,12 @@
 
 mod common;
 mod corruption;
+mod dissection;
+mod driver;
 mod eviction;
 mod golden;
+mod hearsay;
+mod model;
+mod replay;
 mod roundtrip;
 mod schedules;

@@ -1,0 +1,5 @@
+//! The reassembler under arbitrary steps: see `driver.rs` in mcl-wire's tests.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| mcl_fuzz::demux(bytes));
