@@ -334,14 +334,13 @@ impl Sender {
         blocking: Blocking,
         error: io::Error,
     ) -> Result<(), SendErrorKind> {
-        let usability = Interface::by_index(self.interface).map(|it| it.usability());
         let in_time = since.elapsed() < self.ready_timeout;
-        match (usability, blocking) {
-            (Ok(Usability::NotYet(_) | Usability::Usable), Blocking::Yes) if in_time => {
+        match self.explain_interface(error) {
+            SendErrorKind::NotReady { soon: true, .. } if in_time && blocking == Blocking::Yes => {
                 thread::sleep(READY_POLL);
                 Ok(())
             }
-            _ => Err(self.explain_interface(error)),
+            kind => Err(kind),
         }
     }
 

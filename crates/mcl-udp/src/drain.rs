@@ -59,9 +59,7 @@ impl Drain {
         while self.shared.is_open() {
             match self.receiver.recv(&mut batch, self.patience()) {
                 Ok(Woke::Datagrams) => self.take_in(&batch),
-                Ok(_) => lock(self.shared.core())
-                    .demux
-                    .expire(self.started.elapsed()),
+                Ok(_) => self.keep_time(),
                 Err(_) => {
                     lock(self.shared.core()).receive_errors += 1;
                     thread::sleep(AFTER_ERROR);

@@ -481,7 +481,7 @@ fn start_drain(drain: Drain, shared: &Shared) -> Result<(), OpenError> {
         .name("mcl-listener".into())
         .spawn(|| drain.run())
         .map_err(OpenError::Thread)?;
-    shared.drained_by(thread);
+    shared.leave(thread);
     Ok(())
 }
 

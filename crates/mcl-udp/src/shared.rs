@@ -85,10 +85,6 @@ impl Shared {
         &self.core
     }
 
-    pub(crate) fn drained_by(&self, thread: JoinHandle<()>) {
-        self.leave(thread);
-    }
-
     /// Adds a subscription. On a closed listener it is stopped from the start.
     pub(crate) fn subscribe(&self, outlet: Outlet, tally: Arc<Tally>) -> Arc<Route> {
         let route = Arc::new(Route::new(SubscriptionId::next(), outlet, tally));
@@ -171,7 +167,7 @@ impl Shared {
     }
 
     /// Keeps a thread for whoever may wait for it.
-    fn leave(&self, thread: JoinHandle<()>) {
+    pub(crate) fn leave(&self, thread: JoinHandle<()>) {
         let mut leaving = lock(&self.leaving);
         leaving.retain(|thread| !thread.is_finished());
         leaving.push(thread);

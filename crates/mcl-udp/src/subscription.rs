@@ -217,7 +217,7 @@ impl Route {
         }
     }
 
-    /// Waits for a running inline callback to return.
+    /// Waits for a running inline callback to return, and drops it.
     pub(crate) fn wait_idle(&self) {
         if let Outlet::Inline(slot) = &self.outlet {
             let callback = lock(slot).take();
