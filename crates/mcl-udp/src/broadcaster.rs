@@ -1,22 +1,28 @@
 //! Publishing values.
 
+mod builder;
+
+use std::borrow::Borrow;
 use std::fmt;
-use std::io;
 use std::marker::PhantomData;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
-use mcl_net::{Blocking, Interface, Pacer, Pacing, Sender, SenderOptions};
-use mcl_wire::{BodyHead, Encoding, MIN_DATAGRAM_LEN, Metadata, StreamId, TopicTooLong};
+use mcl_net::{Blocking, Interface};
+use mcl_wire::{BodyHead, Encoding, Metadata, StreamId, TopicTooLong};
+
+pub use self::builder::BroadcasterBuilder;
 
 use crate::bincode::Bincode;
 use crate::codec::{Encoder, Raw};
 use crate::connection::Connection;
-use crate::error::{OpenError, PublishError};
-use crate::interface::pick;
+use crate::error::{BatchError, OpenError, PublishError};
 use crate::message::Topic;
+use crate::publisher::{Batch, Publisher};
 use crate::sync::lock;
-use crate::transmitter::{BroadcasterStatistics, Transmitter};
+use crate::tally::BroadcasterStatistics;
+use crate::train::Outgoing;
 
 /// The longest payload by default, on both sides: 64 MiB.
 pub const DEFAULT_MAX_MESSAGE_LEN: usize = 64 << 20;
@@ -32,7 +38,8 @@ const SPARE_CAPACITY: usize = 16 << 20;
 /// Shared by reference between any number of threads. A value is serialized by
 /// the calling thread; the lock is held only to number and send one train of
 /// datagrams at a time. Nothing is sent until something is published, and no
-/// thread works in the background.
+/// thread works in the background, except with
+/// [`coalesce`](BroadcasterBuilder::coalesce).
 ///
 /// ```no_run
 /// use mcl_udp::{Broadcaster, Connection};
@@ -48,8 +55,10 @@ pub struct Broadcaster<T: ?Sized, C = Bincode> {
     topic: Option<Topic>,
     settings: Settings,
     head: BodyHead,
-    transmitter: Transmitter,
+    publisher: Publisher,
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// Whether there may be a buffer to take; to be asked without the lock.
+    has_buffers: AtomicBool,
     codec: C,
     values: PhantomData<fn(&T)>,
 }
@@ -97,10 +106,13 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// full send buffer demands, and up to 5 s on a fresh interface whose
     /// address is still being checked for duplicates.
     ///
+    /// With [`coalesce`](BroadcasterBuilder::coalesce), a small message is only
+    /// accepted: what becomes of it later is told by [`flush`](Self::flush).
+    ///
     /// # Errors
     /// [`PublishError`] tells what kept it, and whether some of it was sent.
     pub fn publish(&self, value: &T) -> Result<u64, PublishError> {
-        self.counted(self.send(self.head.clone(), value, Blocking::Yes))
+        self.counted(self.send(&self.head, value, Blocking::Yes))
     }
 
     /// Publishes `value` under `topic` instead of the broadcaster's own.
@@ -109,7 +121,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// As [`publish`](Self::publish), and [`PublishError::TopicTooLong`].
     pub fn publish_to(&self, topic: &str, value: &T) -> Result<u64, PublishError> {
         let head = self.head_for(topic);
-        self.counted(head.and_then(|head| self.send(head, value, Blocking::Yes)))
+        self.counted(head.and_then(|head| self.send(&head, value, Blocking::Yes)))
     }
 
     /// Like [`publish`](Self::publish), but never waits.
@@ -120,7 +132,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// go at once. [`PublishError::Partial`] around `WouldBlock` if the kernel's
     /// send buffer became full in the middle of a large one.
     pub fn try_publish(&self, value: &T) -> Result<u64, PublishError> {
-        self.counted(self.send(self.head.clone(), value, Blocking::No))
+        self.counted(self.send(&self.head, value, Blocking::No))
     }
 
     /// Like [`publish_to`](Self::publish_to), but never waits.
@@ -129,11 +141,77 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// As [`try_publish`](Self::try_publish) and [`publish_to`](Self::publish_to).
     pub fn try_publish_to(&self, topic: &str, value: &T) -> Result<u64, PublishError> {
         let head = self.head_for(topic);
-        self.counted(head.and_then(|head| self.send(head, value, Blocking::No)))
+        self.counted(head.and_then(|head| self.send(&head, value, Blocking::No)))
+    }
+
+    /// Publishes many values under the broadcaster's topic, in as few datagrams
+    /// and system calls as they take: small ones share datagrams, and these
+    /// trains, whether or not the broadcaster coalesces.
+    ///
+    /// Returns when the kernel has taken all of them, and all that waited before
+    /// if the broadcaster coalesces. Blocks as [`publish`](Self::publish) does.
+    /// Values are taken and serialized one after the other, without a lock; a
+    /// value waits for the next ones until the train is full.
+    ///
+    /// ```no_run
+    /// # use mcl_udp::{Connection, RawBroadcaster};
+    /// # let broadcaster = RawBroadcaster::open(&Connection::new("ff15::1")?)?;
+    /// let readings: Vec<Vec<u8>> = vec![vec![1; 20]; 1000];
+    /// let batch = broadcaster.publish_batch(readings.iter().map(Vec::as_slice))?;
+    /// assert_eq!(batch.messages, 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BatchError`] tells how many were sent and why the next one was not; the
+    /// values after that are not asked for.
+    pub fn publish_batch<I>(&self, values: I) -> Result<Batch, BatchError>
+    where
+        I: IntoIterator,
+        I::Item: Borrow<T>,
+    {
+        self.send_batch(&self.head, values)
+    }
+
+    /// Like [`publish_batch`](Self::publish_batch), under `topic`.
+    ///
+    /// # Errors
+    /// As [`publish_batch`](Self::publish_batch), and
+    /// [`PublishError::TopicTooLong`].
+    pub fn publish_batch_to<I>(&self, topic: &str, values: I) -> Result<Batch, BatchError>
+    where
+        I: IntoIterator,
+        I::Item: Borrow<T>,
+    {
+        match self.head_for(topic) {
+            Ok(head) => self.send_batch(&head, values),
+            Err(source) => {
+                self.publisher.transmitter().tally().failed();
+                Err(BatchError { sent: 0, source })
+            }
+        }
+    }
+
+    fn send_batch<I>(&self, head: &BodyHead, values: I) -> Result<Batch, BatchError>
+    where
+        I: IntoIterator,
+        I::Item: Borrow<T>,
+    {
+        let mut scratch = self.buffer();
+        let mut batch = self.publisher.batch();
+        let ended = values.into_iter().try_for_each(|value| {
+            self.check_open()?;
+            let payload = self.codec.encode(value.borrow(), &mut scratch);
+            let payload = payload.map_err(PublishError::Encode)?;
+            self.with_message(head, payload, true, |it| batch.add(it))
+        });
+        self.keep(scratch);
+        let outcome = batch.finish(ended.err());
+        outcome.inspect_err(|_| self.publisher.transmitter().tally().failed())
     }
 
     fn counted(&self, outcome: Result<u64, PublishError>) -> Result<u64, PublishError> {
-        outcome.inspect_err(|_| self.transmitter.count_failure())
+        outcome.inspect_err(|_| self.publisher.transmitter().tally().failed())
     }
 
     fn head_for(&self, topic: &str) -> Result<BodyHead, PublishError> {
@@ -143,37 +221,69 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
             .map_err(|TopicTooLong { len, .. }| PublishError::TopicTooLong { len })
     }
 
-    fn send(&self, head: BodyHead, value: &T, blocking: Blocking) -> Result<u64, PublishError> {
-        if !self.is_open() {
-            return Err(PublishError::Closed);
+    fn check_open(&self) -> Result<(), PublishError> {
+        match self.is_open() {
+            true => Ok(()),
+            false => Err(PublishError::Closed),
         }
-        let mut scratch = lock(&self.buffers).pop().unwrap_or_default();
+    }
+
+    fn send(&self, head: &BodyHead, value: &T, blocking: Blocking) -> Result<u64, PublishError> {
+        self.check_open()?;
+        let mut scratch = self.buffer();
         let sent = match self.codec.encode(value, &mut scratch) {
-            Ok(payload) => self.send_bytes(head, payload, blocking),
+            Ok(payload) => self.with_message(head, payload, self.publisher.stamps(), |message| {
+                self.publisher.publish(message, blocking)
+            }),
             Err(error) => Err(PublishError::Encode(error)),
         };
         self.keep(scratch);
         sent
     }
 
-    fn send_bytes(
+    /// Does something with the message that `head` and `payload` make; `stamps`
+    /// says that it writes the publish time itself.
+    #[inline]
+    fn with_message<R>(
         &self,
-        mut head: BodyHead,
+        head: &BodyHead,
         payload: &[u8],
-        blocking: Blocking,
-    ) -> Result<u64, PublishError> {
+        stamps: bool,
+        then: impl FnOnce(&Outgoing<'_>) -> Result<R, PublishError>,
+    ) -> Result<R, PublishError> {
         let (len, max) = (payload.len(), self.settings.max_message_len);
         if len > max {
             return Err(PublishError::TooLarge { len, max });
         }
-        if self.settings.publish_time {
-            head.set_publish_time(nanos_since_epoch());
+        let time = self.settings.publish_time.then(nanos_since_epoch);
+        if stamps && !self.settings.crc {
+            return then(&Outgoing {
+                head,
+                time,
+                payload,
+            });
         }
+        let mut head = head.clone();
+        if let Some(time) = time {
+            head.set_publish_time(time);
+        }
+        // It covers the time.
         if self.settings.crc {
             let of_head = crc32c::crc32c(head.crc_covered());
             head.set_crc32c(crc32c::crc32c_append(of_head, payload));
         }
-        self.transmitter.transmit(&head, payload, blocking)
+        then(&Outgoing {
+            head: &head,
+            time: None,
+            payload,
+        })
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        if !self.has_buffers.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        lock(&self.buffers).pop().unwrap_or_default()
     }
 
     fn keep(&self, buffer: Vec<u8>) {
@@ -183,6 +293,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
         let mut buffers = lock(&self.buffers);
         if buffers.len() < SPARE_BUFFERS {
             buffers.push(buffer);
+            self.has_buffers.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -209,34 +320,51 @@ impl<T: ?Sized, C> Broadcaster<T, C> {
     /// The random name of this instance, which its messages carry.
     #[must_use]
     pub fn stream(&self) -> StreamId {
-        self.transmitter.stream()
+        self.publisher.transmitter().stream()
     }
 
     /// Whether it has not been closed.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.transmitter.is_open()
+        self.publisher.transmitter().is_open()
     }
 
     /// Closes the socket; `true` the first time, `false` after. A message that
     /// another thread is publishing meanwhile may end as
     /// [`PublishError::Partial`]. Waits for a train that is being handed to the
     /// kernel, not for the pacing. Dropping closes as well.
+    ///
+    /// With [`coalesce`](BroadcasterBuilder::coalesce), what waits is sent first,
+    /// if that takes no longer than a second; what is not counts as unsent. Who
+    /// wants to see an error calls [`flush`](Self::flush) before.
     pub fn close(&self) -> bool {
-        self.transmitter.close()
+        self.publisher.close()
+    }
+
+    /// Sends what waits for company, and returns when the kernel has it. Nothing
+    /// waits without [`coalesce`](BroadcasterBuilder::coalesce).
+    ///
+    /// # Errors
+    /// [`PublishError::Unsent`] if messages accepted since the last such error
+    /// could not be sent, by this call or in the background: the one place where
+    /// that is told, apart from [`BroadcasterStatistics::unsent`]. They are not
+    /// sent again. [`PublishError::Closed`].
+    pub fn flush(&self) -> Result<(), PublishError> {
+        self.publisher.flush()
     }
 
     /// What was sent so far; readable at any time, after closing too.
     #[must_use]
     pub fn statistics(&self) -> BroadcasterStatistics {
-        self.transmitter.statistics()
+        self.publisher.statistics()
     }
 
     /// Whether trains of datagrams go out by the kernel's segmentation offload,
     /// or would, as far as is known; `None` when closed.
     #[must_use]
     pub fn offload(&self) -> Option<bool> {
-        self.is_open().then(|| self.transmitter.offload())
+        let transmitter = self.publisher.transmitter();
+        self.is_open().then(|| transmitter.offload())
     }
 
     /// The longest datagram in bytes of UDP payload, by the interface's MTU as
@@ -244,7 +372,8 @@ impl<T: ?Sized, C> Broadcaster<T, C> {
     /// raised one within some seconds of publishing.
     #[must_use]
     pub fn datagram_len(&self) -> Option<usize> {
-        self.is_open().then(|| self.transmitter.datagram_len())
+        let transmitter = self.publisher.transmitter();
+        self.is_open().then(|| transmitter.datagram_len())
     }
 }
 
@@ -274,193 +403,9 @@ impl Settings {
     }
 }
 
-fn random_failed(error: getrandom::Error) -> OpenError {
-    OpenError::Random(io::Error::other(error))
-}
-
 fn nanos_since_epoch() -> u64 {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Sets a [`Broadcaster`] up.
-#[must_use = "a builder does nothing until `open`"]
-pub struct BroadcasterBuilder<T: ?Sized, C = Bincode> {
-    connection: Connection,
-    topic: Option<String>,
-    sender: SenderOptions,
-    pacing: Pacing,
-    settings: Settings,
-    codec: C,
-    values: PhantomData<fn(&T)>,
-}
-
-impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
-    fn new(connection: &Connection, codec: C) -> Self {
-        let settings = Settings {
-            max_message_len: DEFAULT_MAX_MESSAGE_LEN,
-            publish_time: true,
-            crc: false,
-            schema: None,
-            encoding: None,
-        };
-        Self {
-            connection: connection.clone(),
-            topic: None,
-            sender: SenderOptions::default(),
-            pacing: Pacing::Auto,
-            settings,
-            codec,
-            values: PhantomData,
-        }
-    }
-
-    /// The topic of messages published without naming one; none by default.
-    pub fn topic(mut self, topic: impl Into<String>) -> Self {
-        self.topic = Some(topic.into());
-        self
-    }
-
-    /// How many links the datagrams may cross: 1 (default) stays on this one,
-    /// 0 on this machine.
-    pub fn hops(mut self, hops: u8) -> Self {
-        self.sender.hops = hops;
-        self
-    }
-
-    /// The IPv6 traffic class; 0 by default.
-    pub fn traffic_class(mut self, class: u8) -> Self {
-        self.sender.traffic_class = class;
-        self
-    }
-
-    /// Whether listeners on this machine hear it; on by default. To ignore only
-    /// one's own messages, see [`ListenerBuilder::ignore`](crate::ListenerBuilder::ignore).
-    pub fn loopback(mut self, on: bool) -> Self {
-        self.sender.loopback = on;
-        self
-    }
-
-    /// Bytes to ask of the kernel's send buffer; the system's default otherwise.
-    pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.sender.send_buffer = Some(bytes);
-        self
-    }
-
-    /// The longest datagram in bytes of UDP payload, for links with an MTU above
-    /// 1500; never more than the interface carries.
-    pub fn datagram_len(mut self, bytes: usize) -> Self {
-        self.sender.datagram_len = Some(bytes);
-        self
-    }
-
-    /// How fast large messages go; [`Pacing::Auto`] by default.
-    pub fn pacing(mut self, pacing: Pacing) -> Self {
-        self.pacing = pacing;
-        self
-    }
-
-    /// The longest payload in bytes; 64 MiB by default. Listeners have a limit
-    /// of their own.
-    pub fn max_message_len(mut self, bytes: usize) -> Self {
-        self.settings.max_message_len = bytes;
-        self
-    }
-
-    /// Whether messages carry the time of publishing; on by default (10 bytes
-    /// and some tens of nanoseconds a message).
-    pub fn publish_time(mut self, on: bool) -> Self {
-        self.settings.publish_time = on;
-        self
-    }
-
-    /// Whether messages carry a CRC-32C of topic, metadata and payload, which
-    /// listeners then check; off by default.
-    pub fn crc(mut self, on: bool) -> Self {
-        self.settings.crc = on;
-        self
-    }
-
-    /// Names the schema that payloads follow. A listener that expects another
-    /// one reports a typed error instead of a wrong value.
-    pub fn schema(mut self, schema: u64) -> Self {
-        self.settings.schema = Some(schema);
-        self
-    }
-
-    /// Serializes with `codec` instead.
-    pub fn codec<D: Encoder<T>>(self, codec: D) -> BroadcasterBuilder<T, D> {
-        BroadcasterBuilder {
-            connection: self.connection,
-            topic: self.topic,
-            sender: self.sender,
-            pacing: self.pacing,
-            settings: self.settings,
-            codec,
-            values: PhantomData,
-        }
-    }
-}
-
-impl BroadcasterBuilder<[u8], Raw> {
-    /// Says how the bytes to be published are encoded; [`Encoding::RAW`] (no
-    /// claim) by default.
-    pub fn encoding(mut self, encoding: Encoding) -> Self {
-        self.settings.encoding = Some(encoding);
-        self
-    }
-}
-
-impl<T: ?Sized, C: Encoder<T>> BroadcasterBuilder<T, C> {
-    /// Opens the broadcaster. Sends nothing yet.
-    ///
-    /// The interface is the connection's, else what the environment variable
-    /// `MCL_INTERFACE` names, else the system's choice for the group.
-    ///
-    /// # Errors
-    /// [`OpenError`]: no usable interface, a socket option refused, a topic of
-    /// more than 255 bytes.
-    pub fn open(self) -> Result<Broadcaster<T, C>, OpenError> {
-        let head = self
-            .settings
-            .head(self.settings.encoding(&self.codec), self.topic.as_deref())
-            .map_err(|TopicTooLong { len, .. }| OpenError::TopicTooLong { len })?;
-        let interface = pick(&self.connection)?;
-        let mut options = self.sender;
-        // The transmitter waits for an address itself, without holding the sender.
-        options.ready_timeout = Duration::ZERO;
-        let sender = Sender::open(self.connection.group(), &interface, &options)?;
-        if sender.datagram_len() < MIN_DATAGRAM_LEN {
-            return Err(OpenError::DatagramTooShort {
-                len: sender.datagram_len(),
-            });
-        }
-        let pacer = Pacer::new(self.pacing);
-        let stream = StreamId(getrandom::u64().map_err(random_failed)?);
-        Ok(Broadcaster {
-            connection: self.connection,
-            interface,
-            topic: self.topic.as_deref().map(Topic::from),
-            settings: self.settings,
-            head,
-            transmitter: Transmitter::new(stream, sender, pacer),
-            buffers: Mutex::new(Vec::new()),
-            codec: self.codec,
-            values: PhantomData,
-        })
-    }
-}
-
-impl<T: ?Sized, C> fmt::Debug for BroadcasterBuilder<T, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BroadcasterBuilder")
-            .field("connection", &self.connection)
-            .field("topic", &self.topic)
-            .field("sender", &self.sender)
-            .field("pacing", &self.pacing)
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
 }

@@ -10,7 +10,7 @@ use mcl_udp::{Pacing, Policy, QueueOptions, RawBroadcaster, RawListener};
 use crate::support::{Peer, connection, eventually, holds_within, in_network, noise, tell};
 
 /// How long nothing happens.
-const QUIET: Duration = Duration::from_secs(10);
+pub(crate) const QUIET: Duration = Duration::from_secs(10);
 
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
@@ -81,7 +81,7 @@ fn half_a_message() {
 }
 
 /// How often each thread of the library has gone to sleep, by thread id.
-fn switches() -> BTreeMap<u32, u64> {
+pub(crate) fn switches() -> BTreeMap<u32, u64> {
     let threads = fs::read_dir("/proc/self/task").unwrap();
     let ids = threads.map(|it| it.unwrap().file_name().into_string().unwrap());
     ids.filter_map(|id| {

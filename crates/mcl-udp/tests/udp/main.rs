@@ -4,6 +4,7 @@
 //!   subscription, raw and typed.
 //! - `sizes`: payloads from nothing to 64 MiB, through small and large buffers.
 //! - `topics`: given at open and at publish, filtered, none and the empty one.
+//! - `coalescing`: small messages that share datagrams, and batches.
 //! - `contention`: many broadcasters at once and great loss: no mixture, and an
 //!   account that adds up.
 //! - `fairness`: large and small messages of several threads.
@@ -26,6 +27,7 @@
     reason = "how much was lost belongs in the log; child processes talk to their parent"
 )]
 
+mod coalescing;
 mod contention;
 mod decoding;
 mod delivery;

@@ -253,6 +253,7 @@ fn child_process() {
         "churn" => crate::lifecycle::churn(),
         "environment" => crate::handles::environment(),
         "idle" => crate::idle::idle(),
+        "idle coalescer" => crate::coalescing::idle(),
         "longest" => crate::sizes::longest(),
         other => panic!("no such role: {other}"),
     }
