@@ -1,6 +1,5 @@
 //! `mcl perf pub`.
 
-use std::hint;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,10 +13,8 @@ use crate::arguments::Network;
 use crate::failure::Failure;
 use crate::signals::Stop;
 
-/// Waits longer than this are slept, of which the system may make 60 us more;
-/// the rest is spun.
-const SLEEP_FROM: Duration = Duration::from_micros(200);
-const OVERSLEEP: Duration = Duration::from_micros(100);
+/// The longest sleep: a signal does not end one, it only shows after it.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
 /// How many bytes may go without a look at the clock when going without a rate.
 const LOOK_EVERY: usize = 64 << 10;
@@ -99,7 +96,7 @@ fn blast(broadcaster: &RawBroadcaster, payload: &mut [u8], limit: &Limit) -> Res
     Ok(next)
 }
 
-/// Each message at its time, late ones at once.
+/// Each message at its time; what a late wake-up missed is made up for at once.
 fn paced(
     broadcaster: &RawBroadcaster,
     payload: &mut [u8],
@@ -132,12 +129,7 @@ pub(super) fn wait_until(due: Instant, stop: &Stop) -> bool {
         if stop.is_set() {
             return false;
         }
-        if left >= SLEEP_FROM {
-            // In parts: a signal does not end the sleep, only shows after it.
-            thread::sleep((left - OVERSLEEP).min(Duration::from_millis(50)));
-        } else {
-            hint::spin_loop();
-        }
+        thread::sleep(left.min(LONGEST_SLEEP));
     }
 }
 
