@@ -248,6 +248,12 @@ impl Receiver {
         Ok(Received::Datagrams)
     }
 
+    /// The interface on which it joined the group.
+    #[must_use]
+    pub fn interface(&self) -> NonZeroU32 {
+        self.interface
+    }
+
     /// A handle by which another thread makes [`recv`](Self::recv) return.
     #[must_use]
     pub fn waker(&self) -> Waker {
@@ -352,10 +358,28 @@ impl Batch {
 
     /// The trains of the last [`Receiver::recv`], in order of arrival.
     pub fn trains(&self) -> impl Iterator<Item = Train<'_>> {
-        let filled = self.metas.iter().take(self.filled);
-        filled
-            .zip(self.bytes.chunks_exact(TRAIN_CAPACITY))
-            .filter_map(|(meta, bytes)| Train::of(meta, bytes))
+        (0..self.filled).filter_map(|place| self.train(place))
+    }
+
+    /// How many places of the batch the last [`Receiver::recv`] filled.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+
+    /// Whether the last [`Receiver::recv`] brought nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// The train in a place of the batch; `None` beyond [`len`](Self::len), and
+    /// where what came was for another group or from another interface.
+    #[must_use]
+    pub fn train(&self, place: usize) -> Option<Train<'_>> {
+        let meta = self.metas.get(..self.filled)?.get(place)?;
+        let bytes = self.bytes.chunks_exact(TRAIN_CAPACITY).nth(place)?;
+        Train::of(meta, bytes)
     }
 }
 
@@ -399,6 +423,18 @@ impl<'a> Train<'a> {
         // An empty datagram travels alone.
         let empty = self.bytes.is_empty().then_some(self.bytes);
         empty.into_iter().chain(self.bytes.chunks(self.stride))
+    }
+
+    /// Bytes of all its datagrams.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it is one datagram without a byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// The sender's address and port.

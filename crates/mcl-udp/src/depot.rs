@@ -1,21 +1,21 @@
-//! Memory that goes round: from the receiving thread into payloads, and back when
-//! their last owner lets go. In the steady state no message allocates.
+//! Memory that goes round: from reassembly into payloads, and back when their
+//! last owner lets go. In the steady state no large message allocates.
 
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 use crate::payload::{Buffer, Payload};
 use crate::sync::lock;
 
-/// The most buffers that wait to be taken back, and the most small ones kept.
+/// The most buffers that wait to be taken back.
 const MOST: usize = 1024;
+
+/// How many of them there is room for from the start.
+const FEW: usize = 64;
 
 /// The most bytes that wait to be taken back. A single buffer may be longer.
 const MOST_BYTES: usize = 64 << 20;
-
-/// The most bytes kept for messages copied out of a datagram.
-const MOST_SMALL_BYTES: usize = 4 << 20;
 
 /// Where payloads leave their memory.
 #[derive(Debug, Default)]
@@ -25,10 +25,19 @@ pub(crate) struct Depot {
     waiting: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Returned {
     buffers: Vec<Arc<Buffer>>,
     bytes: usize,
+}
+
+impl Default for Returned {
+    fn default() -> Self {
+        Self {
+            buffers: Vec::with_capacity(FEW),
+            bytes: 0,
+        }
+    }
 }
 
 impl Depot {
@@ -49,21 +58,28 @@ impl Depot {
     }
 }
 
-/// The receiving thread's side: what it makes payloads of.
-#[derive(Debug, Default)]
+/// The receiving side: what it makes payloads of.
+#[derive(Debug)]
 pub(crate) struct Stock {
     depot: Arc<Depot>,
-    /// Buffers for messages copied out of a datagram.
-    small: Vec<Arc<Buffer>>,
-    small_bytes: usize,
     /// Buffers whose bytes went to reassembly.
     empty: Vec<Arc<Buffer>>,
     /// What came back, while it is sorted; swapped with the depot's.
     sorting: Vec<Arc<Buffer>>,
 }
 
+impl Default for Stock {
+    fn default() -> Self {
+        Self {
+            depot: Arc::default(),
+            empty: Vec::with_capacity(FEW),
+            sorting: Vec::with_capacity(FEW),
+        }
+    }
+}
+
 impl Stock {
-    /// Takes back what payloads left; hands large buffers to `recycle`.
+    /// Takes back what payloads left, for `recycle`.
     pub(crate) fn collect(&mut self, mut recycle: impl FnMut(Vec<u8>)) {
         if self.depot.waiting.load(Ordering::Relaxed) == 0 {
             return;
@@ -75,37 +91,12 @@ impl Stock {
             self.depot.waiting.store(0, Ordering::Relaxed);
         }
         for mut buffer in self.sorting.drain(..) {
-            let Some(unique) = Arc::get_mut(&mut buffer) else {
-                continue;
-            };
-            if unique.reassembled {
-                unique.reassembled = false;
+            if let Some(unique) = Arc::get_mut(&mut buffer) {
                 recycle(mem::take(&mut unique.bytes));
-            }
-            let bytes = unique.bytes.capacity();
-            if bytes == 0 && self.empty.len() < MOST {
                 self.empty.push(buffer);
-            } else if self.small.len() < MOST && self.small_bytes + bytes <= MOST_SMALL_BYTES {
-                self.small_bytes += bytes;
-                self.small.push(buffer);
             }
         }
-    }
-
-    /// A payload that is a copy of `bytes`.
-    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Payload {
-        let mut whole = match self.small.pop() {
-            Some(buffer) => {
-                self.small_bytes -= buffer.bytes.capacity();
-                buffer
-            }
-            None => self.another(),
-        };
-        if let Some(unique) = Arc::get_mut(&mut whole) {
-            unique.bytes.clear();
-            unique.bytes.extend_from_slice(bytes);
-        }
-        Payload::new(whole, 0..bytes.len())
+        self.empty.truncate(MOST);
     }
 
     /// A payload that owns `body` and shows the part from `start` on.
@@ -114,16 +105,21 @@ impl Stock {
         let mut whole = self.empty.pop().unwrap_or_else(|| self.another());
         if let Some(unique) = Arc::get_mut(&mut whole) {
             unique.bytes = body;
-            unique.reassembled = true;
         }
         Payload::new(whole, range)
     }
 
+    /// Frees what is kept for later.
+    pub(crate) fn trim(&mut self) {
+        self.empty.clear();
+        self.empty.shrink_to(FEW);
+        self.sorting.shrink_to(FEW);
+    }
+
     fn another(&self) -> Arc<Buffer> {
-        let home: Weak<Depot> = Arc::downgrade(&self.depot);
         Arc::new(Buffer {
-            home,
-            ..Buffer::default()
+            bytes: Vec::new(),
+            home: Arc::downgrade(&self.depot),
         })
     }
 }
@@ -133,28 +129,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_comes_back_when_the_last_owner_lets_go() {
-        let mut stock = Stock::default();
-        let payload = stock.copy(b"small");
-        let address = payload.as_ptr();
-        let shared = payload.clone();
-        drop(payload);
-        stock.collect(|_| panic!("it is shared still"));
-        assert!(stock.small.is_empty());
-
-        drop(shared);
-        stock.collect(|_| panic!("it is small"));
-        let again = stock.copy(b"again");
-        assert_eq!(again, b"again");
-        assert_eq!(again.as_ptr(), address);
-    }
-
-    #[test]
-    fn large_buffers_go_to_reassembly_and_their_shells_are_used_again() {
+    fn buffers_go_back_to_reassembly_when_the_last_owner_lets_go() {
         let mut stock = Stock::default();
         let payload = stock.adopt(vec![7; 100_000], 10);
         assert_eq!(payload.len(), 99_990);
+        let shared = payload.clone();
         drop(payload);
+        stock.collect(|_| panic!("it is shared still"));
+        drop(shared);
         let mut recycled = Vec::new();
         stock.collect(|buffer| recycled.push(buffer.capacity()));
         assert_eq!(recycled, [100_000]);
@@ -166,7 +148,8 @@ mod tests {
     #[test]
     fn a_payload_may_outlive_its_listener_and_be_taken_apart() {
         let mut stock = Stock::default();
-        let (kept, taken) = (stock.copy(b"kept"), stock.copy(b"taken"));
+        let kept = stock.adopt(b"kept".to_vec(), 0);
+        let taken = stock.adopt(b"taken".to_vec(), 0);
         assert_eq!(taken.into_vec(), b"taken");
         drop(stock);
         assert_eq!(kept, b"kept");
@@ -176,10 +159,12 @@ mod tests {
     #[test]
     fn what_waits_has_an_end() {
         let mut stock = Stock::default();
-        let many: Vec<_> = (0..3 * MOST).map(|_| stock.copy(b"x")).collect();
+        let many: Vec<_> = (0..3 * MOST)
+            .map(|_| stock.adopt(b"x".to_vec(), 0))
+            .collect();
         drop(many);
         assert_eq!(stock.depot.waiting.load(Ordering::Relaxed), MOST);
-        stock.collect(|_| {});
-        assert_eq!(stock.small.len(), MOST);
+        stock.collect(drop);
+        assert_eq!(stock.empty.len(), MOST);
     }
 }

@@ -87,6 +87,7 @@
 //! handle is `Send` and `Sync`; all methods take `&self`.
 
 mod bincode;
+mod blocks;
 mod broadcaster;
 mod codec;
 mod connection;
@@ -94,12 +95,14 @@ mod depot;
 mod drain;
 mod error;
 mod filter;
+mod intake;
 mod interface;
 mod limit;
 mod listener;
 mod message;
 mod payload;
 mod pipe;
+mod pull;
 mod queue;
 mod shared;
 mod statistics;
@@ -128,6 +131,7 @@ pub use mcl_wire::{
 pub use message::{DecodeError, Message, Topic, Undecodable};
 pub use payload::Payload;
 pub use pipe::Queued;
+pub use pull::{PullError, PullListener, RawPullListener};
 pub use queue::{Iter, Queue, RecvError, RecvTimeoutError, TryRecvError};
 pub use statistics::ListenerStatistics;
 pub use subscription::{Policy, QueueOptions, SubscriptionId, SubscriptionStatistics};

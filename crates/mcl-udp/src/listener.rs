@@ -1,7 +1,6 @@
 //! Receiving values.
 
 use std::fmt;
-use std::hash::RandomState;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
@@ -9,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver as Channel;
-use mcl_net::{Foreign, Interface, ReceiveBuffer, Receiver, ReceiverOptions};
-use mcl_wire::{Demux, Limits, MAX_TOPIC_LEN, StreamId};
+use mcl_net::{Interface, Receiver, ReceiverOptions, Waker};
+use mcl_wire::{Limits, MAX_TOPIC_LEN, StreamId};
 
 use crate::bincode::Bincode;
 use crate::broadcaster::DEFAULT_MAX_MESSAGE_LEN;
@@ -19,12 +18,14 @@ use crate::connection::Connection;
 use crate::drain::Drain;
 use crate::error::OpenError;
 use crate::filter::Filter;
+use crate::intake::Intake;
 use crate::interface::pick;
 use crate::message::{Message, Topic, Undecodable};
 use crate::payload::Payload;
 use crate::pipe::{Pipe, Queued};
+use crate::pull::PullListener;
 use crate::queue::{Queue, Unpacker};
-use crate::shared::{Core, Shared};
+use crate::shared::{Core, KernelSide, Shared};
 use crate::statistics::ListenerStatistics;
 use crate::subscription::{
     Outlet, QueueOptions, Route, SubscriptionId, SubscriptionStatistics, Tally, run_user_code,
@@ -177,7 +178,7 @@ fn offer<T>(
     run_user_code(tally, || match unpacked() {
         Ok(message) => callback(message),
         Err(undecodable) => {
-            tally.undecodable.add(1);
+            tally.undecodable.count_shared();
             if let Some(hook) = on_error {
                 hook(&undecodable);
             }
@@ -294,6 +295,7 @@ pub struct ListenerBuilder<T, C = Bincode> {
     expiry: Option<Duration>,
     max_streams: Option<usize>,
     ignored: Vec<StreamId>,
+    spin: Duration,
     schema: Option<u64>,
     on_error: Option<ErrorHook>,
     codec: C,
@@ -301,7 +303,7 @@ pub struct ListenerBuilder<T, C = Bincode> {
 }
 
 impl<T, C> ListenerBuilder<T, C> {
-    fn new(connection: &Connection, codec: C) -> Self {
+    pub(crate) fn new(connection: &Connection, codec: C) -> Self {
         Self {
             connection: connection.clone(),
             topics: Vec::new(),
@@ -312,6 +314,7 @@ impl<T, C> ListenerBuilder<T, C> {
             expiry: None,
             max_streams: None,
             ignored: Vec::new(),
+            spin: Duration::ZERO,
             schema: None,
             on_error: None,
             codec,
@@ -378,6 +381,19 @@ impl<T, C> ListenerBuilder<T, C> {
         self
     }
 
+    /// How long to look for datagrams without sleeping, after some have come;
+    /// not at all by default, always with [`Duration::MAX`].
+    ///
+    /// A thread that sleeps takes tens of microseconds to wake up; one that spins
+    /// has the message within a few, and keeps a whole processor busy meanwhile. It
+    /// pays where messages follow one another within this time and a processor can
+    /// be spared; with fewer processors than spinning threads it makes everything
+    /// slower.
+    pub fn spin(mut self, time: Duration) -> Self {
+        self.spin = time;
+        self
+    }
+
     /// Expects payloads to follow this schema: others are undecodable. By
     /// default the schema is not looked at.
     pub fn schema(mut self, schema: u64) -> Self {
@@ -404,6 +420,7 @@ impl<T, C> ListenerBuilder<T, C> {
             expiry: self.expiry,
             max_streams: self.max_streams,
             ignored: self.ignored,
+            spin: self.spin,
             schema: self.schema,
             on_error: self.on_error,
             codec,
@@ -424,6 +441,15 @@ impl<T, C> ListenerBuilder<T, C> {
     }
 }
 
+/// An open socket, and what makes messages of what it brings.
+pub(crate) struct Opened {
+    pub(crate) interface: Interface,
+    pub(crate) intake: Intake,
+    pub(crate) core: Core,
+    pub(crate) kernel: KernelSide,
+    pub(crate) waker: Waker,
+}
+
 impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
     /// Opens the listener: joins the group and starts to drain the socket.
     ///
@@ -434,36 +460,17 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
     /// [`OpenError`]: no usable interface, a socket option refused, a topic of
     /// more than 255 bytes, no thread to be had.
     pub fn open(self) -> Result<Listener<T, C>, OpenError> {
-        if let Some(long) = self.topics.iter().find(|topic| topic.len() > MAX_TOPIC_LEN) {
-            return Err(OpenError::TopicTooLong { len: long.len() });
-        }
-        let interface = pick(&self.connection)?;
-        let receiver = Receiver::open(self.connection.group(), &interface, &self.receiver)?;
-        let core = Core {
-            demux: Demux::new(self.limits(), RandomState::new()),
-            foreign: Foreign::default(),
-            crc_mismatch: 0,
-            unclaimed: 0,
-            receive_errors: 0,
-            kernel_drops: None,
-        };
-        let buffer: ReceiveBuffer = receiver.receive_buffer();
-        let drops = receiver.drop_counter().ok();
+        let opened = self.open_socket()?;
         let shared = Arc::new(Shared::new(
-            core,
+            opened.core,
             self.ignored,
-            receiver.waker(),
-            buffer,
-            drops,
+            opened.waker,
+            opened.kernel,
         ));
-        let filter = Filter::new(&self.topics, self.topicless);
-        start_drain(
-            Drain::new(receiver, Arc::clone(&shared), filter, interface.index()),
-            &shared,
-        )?;
+        start_drain(Drain::new(opened.intake, Arc::clone(&shared)), &shared)?;
         Ok(Listener {
             connection: self.connection,
-            interface,
+            interface: opened.interface,
             topics: self.topics,
             unpacker: Arc::new(Unpacker {
                 codec: self.codec,
@@ -472,6 +479,41 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
             on_error: self.on_error,
             shared,
             values: PhantomData,
+        })
+    }
+
+    /// Opens a listener without a thread: whoever calls its `recv` receives.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_pull(self) -> Result<PullListener<T, C>, OpenError> {
+        let opened = self.open_socket()?;
+        let unpacker = Unpacker {
+            codec: self.codec,
+            schema: self.schema,
+        };
+        Ok(PullListener::new(
+            self.connection,
+            opened,
+            self.topics,
+            self.ignored,
+            unpacker,
+        ))
+    }
+
+    fn open_socket(&self) -> Result<Opened, OpenError> {
+        if let Some(long) = self.topics.iter().find(|topic| topic.len() > MAX_TOPIC_LEN) {
+            return Err(OpenError::TopicTooLong { len: long.len() });
+        }
+        let interface = pick(&self.connection)?;
+        let receiver = Receiver::open(self.connection.group(), &interface, &self.receiver)?;
+        let filter = Filter::new(&self.topics, self.topicless);
+        Ok(Opened {
+            interface,
+            kernel: KernelSide::of(&receiver),
+            waker: receiver.waker(),
+            core: Core::new(self.limits()),
+            intake: Intake::new(receiver, filter, self.spin),
         })
     }
 }

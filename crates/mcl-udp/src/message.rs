@@ -220,8 +220,26 @@ impl fmt::Display for Schema {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
+
+    /// A message without a payload.
+    pub(crate) fn message() -> Message<Payload> {
+        Message {
+            topic: None,
+            payload: Payload::default(),
+            stream: StreamId(1),
+            number: 0,
+            sender: SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 0, 0),
+            interface: NonZeroU32::MIN,
+            published: None,
+            received: SystemTime::UNIX_EPOCH,
+            encoding: Encoding::RAW,
+            schema: None,
+        }
+    }
 
     #[test]
     fn equal_topics_share_their_text() {

@@ -16,8 +16,7 @@ const SHOWN: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     pub(crate) bytes: Vec<u8>,
-    /// Whether the bytes were put together from fragments.
-    pub(crate) reassembled: bool,
+    /// None for blocks of small messages, on which the listener keeps an eye.
     pub(crate) home: Weak<Depot>,
 }
 
@@ -113,6 +112,10 @@ impl Drop for Payload {
         let Some(mut whole) = self.whole.take() else {
             return;
         };
+        // Costs less than finding out whether this is the last owner.
+        if whole.home.strong_count() == 0 {
+            return;
+        }
         if let Some(home) = Arc::get_mut(&mut whole).and_then(|buffer| buffer.home.upgrade()) {
             home.give_back(whole);
         }

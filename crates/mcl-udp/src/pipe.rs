@@ -1,7 +1,7 @@
 //! The bounded channel behind a subscription: from the thread that receives to
 //! the one that consumes.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -51,35 +51,61 @@ impl Drop for Charge {
 /// How full a queue is.
 #[derive(Debug, Default)]
 pub(crate) struct Level {
-    messages: AtomicUsize,
-    bytes: AtomicUsize,
+    /// Messages above [`MESSAGE`], bytes below: one atomic operation for both.
+    used: AtomicU64,
     /// Whether the producer sleeps until there is room.
     awaited: AtomicBool,
     closed: Mutex<bool>,
     freed: Condvar,
 }
 
+/// One message, as it counts in [`Level::used`].
+const MESSAGE: u64 = 1 << 40;
+
+/// Bounds beyond these are these: what is in a queue must be countable.
+const MOST_MESSAGES: u64 = (1 << 24) - 1;
+const MOST_BYTES: u64 = 1 << 39;
+
+/// Messages and bytes in a queue.
+#[derive(Clone, Copy)]
+struct Used(u64);
+
+impl Used {
+    fn messages(self) -> u64 {
+        self.0 / MESSAGE
+    }
+
+    fn bytes(self) -> u64 {
+        self.0 % MESSAGE
+    }
+}
+
 impl Level {
+    fn used(&self) -> Used {
+        Used(self.used.load(Ordering::SeqCst))
+    }
+
     pub(crate) fn messages(&self) -> usize {
-        self.messages.load(Ordering::SeqCst)
+        usize::try_from(self.used().messages()).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::SeqCst)
+        usize::try_from(self.used().bytes()).unwrap_or(usize::MAX)
     }
 
     /// Whether a message of `bytes` has room. An empty queue takes any message:
     /// one that is longer than the bound would never arrive otherwise.
     fn fits(&self, bytes: usize, options: &QueueOptions) -> bool {
-        let messages = self.messages();
-        messages == 0
-            || (messages < options.max_messages
-                && self.bytes().saturating_add(bytes) <= options.max_bytes)
+        let used = self.used();
+        let most_messages = MOST_MESSAGES.min(options.max_messages as u64);
+        let most_bytes = MOST_BYTES.min(options.max_bytes as u64);
+        used.messages() == 0
+            || (used.messages() < most_messages && used.bytes() + bytes as u64 <= most_bytes)
     }
 
     fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
-        self.messages.fetch_add(1, Ordering::SeqCst);
-        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.used
+            .fetch_add(MESSAGE + bytes as u64, Ordering::SeqCst);
         Charge {
             level: Arc::clone(self),
             bytes,
@@ -87,8 +113,8 @@ impl Level {
     }
 
     fn release(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        self.messages.fetch_sub(1, Ordering::SeqCst);
+        self.used
+            .fetch_sub(MESSAGE + bytes as u64, Ordering::SeqCst);
         // The producer raises `awaited` before it looks at the level for the
         // last time; one of the two sees the other.
         if self.awaited.load(Ordering::SeqCst) {
@@ -148,37 +174,37 @@ impl Pipe {
         &self.level
     }
 
-    /// Puts a message in, or deals with a full queue as its policy says.
-    pub(crate) fn push(&self, message: &Message<Payload>, tally: &Tally) {
-        let bytes = message.payload.len();
-        if !self.make_room(bytes, tally) {
-            return;
-        }
+    /// Puts messages in, and deals with a full queue as its policy says.
+    pub(crate) fn push(&self, messages: impl Iterator<Item = Message<Payload>>, tally: &Tally) {
+        // Held while waiting for room, too: closing ends that wait first.
         let sender = lock(&self.sender);
         let Some(sender) = &*sender else { return };
-        let queued = Queued {
-            message: message.clone(),
-            charge: self.level.charge(bytes),
-        };
-        // Counted first: whoever takes it finds it counted. The pipe itself holds a
-        // receiver, so that sending does not fail.
-        tally.delivered.add(1);
-        let _ = sender.send(queued);
+        for message in messages {
+            let bytes = message.payload.len();
+            if !self.make_room(bytes, tally) {
+                continue;
+            }
+            let charge = self.level.charge(bytes);
+            // Counted first: whoever takes it finds it counted. The pipe itself
+            // holds a receiver, so that sending does not fail.
+            tally.delivered.count();
+            let _ = sender.send(Queued { message, charge });
+        }
     }
 
     fn make_room(&self, bytes: usize, tally: &Tally) -> bool {
         while !self.level.fits(bytes, &self.options) {
             match self.options.policy {
                 Policy::DropNewest => {
-                    tally.dropped_newest.add(1);
+                    tally.dropped_newest.count();
                     return false;
                 }
                 Policy::DropOldest => match self.receiver.try_recv() {
-                    Ok(_oldest) => tally.dropped_oldest.add(1),
+                    Ok(_oldest) => tally.dropped_oldest.count(),
                     // What fills it was taken out but not opened yet: there is
                     // nothing older to drop than the message itself.
                     Err(_) if !self.level.fits(bytes, &self.options) => {
-                        tally.dropped_newest.add(1);
+                        tally.dropped_newest.count();
                         return false;
                     }
                     Err(_) => {}

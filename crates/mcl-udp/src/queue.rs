@@ -179,7 +179,7 @@ impl<T, C: Decoder<T>> Queue<T, C> {
     pub fn open(&self, queued: Queued) -> Result<Message<T>, Box<Undecodable>> {
         let unpacked = self.unpacker.unpack(queued.into_raw());
         if unpacked.is_err() {
-            self.route.tally.undecodable.add(1);
+            self.route.tally.undecodable.count_shared();
         }
         unpacked
     }

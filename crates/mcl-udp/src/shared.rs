@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::{self, JoinHandle};
 
-use mcl_net::{DropCounter, Foreign, ReceiveBuffer, Waker};
-use mcl_wire::{Demux, StreamId};
+use mcl_net::{DropCounter, Foreign, ReceiveBuffer, Receiver, Waker};
+use mcl_wire::{Demux, Limits, StreamId};
 
 use crate::statistics::ListenerStatistics;
 use crate::subscription::{Outlet, Route, SubscriptionId, Tally, in_callback};
@@ -36,6 +36,54 @@ pub(crate) struct Core {
     pub(crate) kernel_drops: Option<u64>,
 }
 
+impl Core {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            demux: Demux::new(limits, RandomState::new()),
+            foreign: Foreign::default(),
+            crc_mismatch: 0,
+            unclaimed: 0,
+            receive_errors: 0,
+            kernel_drops: None,
+        }
+    }
+}
+
+/// The kernel's side of a listener's socket.
+#[derive(Debug)]
+pub(crate) struct KernelSide {
+    pub(crate) receive_buffer: ReceiveBuffer,
+    drop_counter: Option<DropCounter>,
+}
+
+impl KernelSide {
+    pub(crate) fn of(receiver: &Receiver) -> Self {
+        Self {
+            receive_buffer: receiver.receive_buffer(),
+            drop_counter: receiver.drop_counter().ok(),
+        }
+    }
+
+    pub(crate) fn drops(&self) -> Option<u64> {
+        self.drop_counter.as_ref()?.read().ok()?
+    }
+
+    /// The account, with the kernel's drops as just read.
+    pub(crate) fn statistics(&self, core: &Core, drops: Option<u64>) -> ListenerStatistics {
+        ListenerStatistics {
+            wire: core.demux.counters(),
+            streams: core.demux.streams().collect(),
+            foreign: core.foreign,
+            crc_mismatch: core.crc_mismatch,
+            unclaimed: core.unclaimed,
+            receive_errors: core.receive_errors,
+            receive_buffer: self.receive_buffer,
+            kernel_drops: drops.or(core.kernel_drops),
+            reassembly_bytes: core.demux.allocated_bytes(),
+        }
+    }
+}
+
 pub(crate) struct Shared {
     open: AtomicBool,
     routing: RwLock<Arc<Routing>>,
@@ -46,8 +94,7 @@ pub(crate) struct Shared {
     leaving: Mutex<Vec<JoinHandle<()>>>,
     waker: Waker,
     core: Mutex<Core>,
-    receive_buffer: ReceiveBuffer,
-    drop_counter: Option<DropCounter>,
+    kernel: KernelSide,
 }
 
 impl Shared {
@@ -55,8 +102,7 @@ impl Shared {
         core: Core,
         ignored: Vec<StreamId>,
         waker: Waker,
-        receive_buffer: ReceiveBuffer,
-        drop_counter: Option<DropCounter>,
+        kernel: KernelSide,
     ) -> Self {
         Self {
             open: AtomicBool::new(true),
@@ -68,8 +114,7 @@ impl Shared {
             leaving: Mutex::new(Vec::new()),
             waker,
             core: Mutex::new(core),
-            receive_buffer,
-            drop_counter,
+            kernel,
         }
     }
 
@@ -206,31 +251,13 @@ impl Shared {
 
     /// Reads the kernel's counter one last time, while there is a socket.
     pub(crate) fn keep_kernel_drops(&self) {
-        lock(&self.core).kernel_drops = self.kernel_drops();
-    }
-
-    fn kernel_drops(&self) -> Option<u64> {
-        self.drop_counter.as_ref()?.read().ok()?
+        let drops = self.kernel.drops();
+        lock(&self.core).kernel_drops = drops;
     }
 
     pub(crate) fn statistics(&self) -> ListenerStatistics {
-        let read = if self.is_open() {
-            self.kernel_drops()
-        } else {
-            None
-        };
-        let core = lock(&self.core);
-        ListenerStatistics {
-            wire: core.demux.counters(),
-            streams: core.demux.streams().collect(),
-            foreign: core.foreign,
-            crc_mismatch: core.crc_mismatch,
-            unclaimed: core.unclaimed,
-            receive_errors: core.receive_errors,
-            receive_buffer: self.receive_buffer,
-            kernel_drops: read.or(core.kernel_drops),
-            reassembly_bytes: core.demux.allocated_bytes(),
-        }
+        let drops = self.is_open().then(|| self.kernel.drops()).flatten();
+        self.kernel.statistics(&lock(&self.core), drops)
     }
 }
 

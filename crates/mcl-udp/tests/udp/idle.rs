@@ -44,11 +44,12 @@ pub(crate) fn idle() {
             (messages.delivered, messages.expired) == (2, 1)
         });
     }
-    // The last callback may still have to go back to sleep.
+    // The last callback may still have to go back to sleep, and a listener frees
+    // memory a second after the last datagram.
     let mut before = switches();
     let settled = || {
         let earlier = std::mem::take(&mut before);
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(1500));
         before = switches();
         earlier == before
     };

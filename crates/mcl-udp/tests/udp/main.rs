@@ -11,6 +11,7 @@
 //! - `lifecycle`: subscribing, unsubscribing, closing and dropping from anywhere.
 //! - `mtu`: the link's MTU falls in the middle of messages.
 //! - `hostile`: datagrams that are not ours, or not right.
+//! - `pull`: receiving on the caller's thread, and spinning.
 //! - `queues`: bounds and policies, and what the counters say.
 //! - `decoding`: payloads that are no value of the listener's type.
 //! - `handles`: the rest of what handles offer: closing, `try_publish`, ignoring,
@@ -35,6 +36,7 @@ mod idle;
 mod interfaces;
 mod lifecycle;
 mod mtu;
+mod pull;
 mod queues;
 mod sizes;
 mod support;

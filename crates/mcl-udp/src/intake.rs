@@ -1,0 +1,303 @@
+//! From a socket to messages, on whichever thread it is.
+
+use std::collections::VecDeque;
+use std::hint;
+use std::io;
+use std::net::SocketAddrV6;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant, SystemTime};
+
+use mcl_net::{Batch, Received as Woke, Receiver, Train, Wait};
+use mcl_wire::{BodyBytes, Received, Sink, StreamId, TopicHash};
+
+use crate::blocks::Blocks;
+use crate::depot::Stock;
+use crate::filter::Filter;
+use crate::message::{Message, TopicCache};
+use crate::payload::Payload;
+use crate::shared::Core;
+
+/// After how many messages out of one train they are handed over: while they, and
+/// their payloads, are in the processor's first cache.
+const HAND_OVER: usize = 64;
+
+/// How long after the last datagrams memory that is kept for the next ones is freed.
+const AT_REST: Duration = Duration::from_secs(1);
+
+/// A receiver, and what makes messages of what it brings.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    receiver: Receiver,
+    batch: Batch,
+    /// Where in the batch the datagrams are that are next: which train, and how
+    /// many of it are done with.
+    place: usize,
+    done: usize,
+    workshop: Workshop,
+    started: Instant,
+    /// How long to look for datagrams without sleeping, after some came.
+    spin: Duration,
+    heard: Instant,
+    /// When memory is to be freed, unless datagrams come before.
+    trim: Option<Instant>,
+}
+
+impl Intake {
+    pub(crate) fn new(receiver: Receiver, filter: Filter, spin: Duration) -> Self {
+        let started = Instant::now();
+        Self {
+            workshop: Workshop {
+                filter,
+                interface: receiver.interface(),
+                topics: TopicCache::default(),
+                stock: Stock::default(),
+                blocks: Blocks::default(),
+                ready: VecDeque::with_capacity(HAND_OVER),
+            },
+            receiver,
+            batch: Batch::default(),
+            place: 0,
+            done: 0,
+            started,
+            spin,
+            heard: started,
+            trim: None,
+        }
+    }
+
+    /// Receives the next batch, until `deadline` at most; spins first if it is to,
+    /// while `go_on` says so.
+    pub(crate) fn receive(
+        &mut self,
+        deadline: Option<Instant>,
+        go_on: impl Fn() -> bool,
+    ) -> io::Result<Woke> {
+        (self.place, self.done) = (0, 0);
+        if self.spin.is_zero() {
+            let wait = deadline.map_or(Wait::Forever, Wait::Until);
+            return self.receiver.recv(&mut self.batch, wait);
+        }
+        loop {
+            let woke = self.receiver.recv(&mut self.batch, Wait::No)?;
+            let now = Instant::now();
+            if woke != Woke::TimedOut {
+                self.heard = now;
+                return Ok(woke);
+            }
+            if !go_on() || deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(woke);
+            }
+            if now.duration_since(self.heard) >= self.spin {
+                let wait = deadline.map_or(Wait::Forever, Wait::Until);
+                let woke = self.receiver.recv(&mut self.batch, wait);
+                self.heard = Instant::now();
+                return woke;
+            }
+            hint::spin_loop();
+        }
+    }
+
+    /// Receives what is there, without waiting.
+    pub(crate) fn receive_now(&mut self) -> io::Result<Woke> {
+        (self.place, self.done) = (0, 0);
+        self.receiver.recv(&mut self.batch, Wait::No)
+    }
+
+    /// When something is due that no datagram announces.
+    pub(crate) fn due(&self, core: &Core) -> Option<Instant> {
+        let expiry = core.demux.next_expiry();
+        let expiry = expiry.and_then(|at| self.started.checked_add(at));
+        expiry.into_iter().chain(self.trim).min()
+    }
+
+    /// What is due whatever arrived, were it nothing of ours.
+    pub(crate) fn keep_time(&mut self, core: &mut Core, woke: Woke) {
+        let now = Instant::now();
+        core.foreign = self.receiver.foreign();
+        core.demux.expire(now.duration_since(self.started));
+        if woke == Woke::Datagrams {
+            self.trim = now.checked_add(AT_REST);
+        } else if self.trim.is_some_and(|trim| now >= trim) {
+            self.trim = None;
+            self.workshop.trim(core);
+        }
+    }
+
+    /// Takes datagrams of the batch in until a handful of messages are
+    /// [`ready`](Self::ready); `false` if there is nothing left in the batch.
+    pub(crate) fn advance(&mut self, core: &mut Core, ignored: &[StreamId], claimed: bool) -> bool {
+        while self.place < self.batch.len() {
+            if let Some(train) = self.batch.train(self.place) {
+                let now = self.started.elapsed();
+                let some = self
+                    .workshop
+                    .take_in(now, &train, self.done, core, ignored, claimed);
+                if let Some(some) = some {
+                    self.done += some;
+                    return true;
+                }
+            }
+            (self.place, self.done) = (self.place + 1, 0);
+            if !self.workshop.ready.is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The messages that [`advance`](Self::advance) found.
+    pub(crate) fn ready(&mut self) -> &mut VecDeque<Message<Payload>> {
+        &mut self.workshop.ready
+    }
+}
+
+impl AsFd for Intake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
+}
+
+/// Makes messages.
+#[derive(Debug)]
+struct Workshop {
+    filter: Filter,
+    interface: NonZeroU32,
+    topics: TopicCache,
+    stock: Stock,
+    blocks: Blocks,
+    ready: VecDeque<Message<Payload>>,
+}
+
+impl Workshop {
+    /// Takes in datagrams of `train` after the first `done`. If there are enough
+    /// messages before its end, tells how many datagrams it took.
+    fn take_in(
+        &mut self,
+        now: Duration,
+        train: &Train<'_>,
+        done: usize,
+        core: &mut Core,
+        ignored: &[StreamId],
+        claimed: bool,
+    ) -> Option<usize> {
+        let Core {
+            demux,
+            crc_mismatch,
+            unclaimed,
+            ..
+        } = core;
+        self.stock.collect(|buffer| demux.recycle(buffer));
+        self.blocks.expect(train.len());
+        let mut collector = Collector {
+            workshop: self,
+            ignored,
+            claimed,
+            crc_mismatch,
+            unclaimed,
+            sender: train.source(),
+            received: train.arrived().unwrap_or_else(SystemTime::now),
+        };
+        let mut some = None;
+        for (at, datagram) in train.datagrams().skip(done).enumerate() {
+            demux.datagram(now, datagram, &mut collector);
+            if collector.workshop.has_enough() {
+                some = Some(at + 1);
+                break;
+            }
+        }
+        self.blocks.seal(&mut self.ready);
+        some
+    }
+
+    /// Frees what is kept for messages to come.
+    fn trim(&mut self, core: &mut Core) {
+        self.stock.collect(|buffer| core.demux.recycle(buffer));
+        self.stock.trim();
+        self.blocks.trim();
+    }
+
+    fn has_enough(&self) -> bool {
+        self.ready.len() >= HAND_OVER || self.blocks.is_full()
+    }
+}
+
+/// Takes messages out of the demultiplexer.
+struct Collector<'a> {
+    workshop: &'a mut Workshop,
+    ignored: &'a [StreamId],
+    claimed: bool,
+    crc_mismatch: &'a mut u64,
+    unclaimed: &'a mut u64,
+    sender: SocketAddrV6,
+    received: SystemTime,
+}
+
+impl Sink for Collector<'_> {
+    fn wants_stream(&mut self, stream: StreamId) -> bool {
+        self.ignored.is_empty() || !self.ignored.contains(&stream)
+    }
+
+    fn wants_hash(&mut self, hash: TopicHash) -> bool {
+        self.workshop.filter.wants_hash(hash)
+    }
+
+    fn wants_topic(&mut self, topic: Option<&str>) -> bool {
+        self.workshop.filter.wants(topic)
+    }
+
+    fn message(&mut self, received: Received<'_>) {
+        if !crc_matches(&received) {
+            *self.crc_mismatch += 1;
+        } else if !self.claimed {
+            *self.unclaimed += 1;
+        } else {
+            let message = self.message_of(received);
+            self.workshop.ready.push_back(message);
+        }
+    }
+}
+
+impl Collector<'_> {
+    /// A message that was put together keeps its buffer; a small one is copied
+    /// out of the datagram, and gets its payload when its block is sealed.
+    fn payload_of(&mut self, received: Received<'_>) -> Payload {
+        let range = received.payload_range();
+        match received.into_bytes() {
+            BodyBytes::Owned(body) => self.workshop.stock.adopt(body, range.start),
+            bytes => {
+                let payload = bytes.as_ref().get(range).unwrap_or_default();
+                let index = self.workshop.ready.len();
+                self.workshop.blocks.copy(index, payload);
+                Payload::default()
+            }
+        }
+    }
+
+    fn message_of(&mut self, received: Received<'_>) -> Message<Payload> {
+        let metadata = received.metadata();
+        let published = metadata.publish_time.map(Duration::from_nanos);
+        let topics = &mut self.workshop.topics;
+        Message {
+            topic: received.topic().map(|topic| topics.intern(topic)),
+            stream: received.stream,
+            number: received.number,
+            sender: self.sender,
+            interface: self.workshop.interface,
+            published: published.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)),
+            received: self.received,
+            encoding: metadata.encoding,
+            schema: metadata.schema,
+            payload: self.payload_of(received),
+        }
+    }
+}
+
+fn crc_matches(received: &Received<'_>) -> bool {
+    let Some(expected) = received.metadata().crc32c else {
+        return true;
+    };
+    let body = received.body();
+    let (head, payload) = body.crc_covered();
+    crc32c::crc32c_append(crc32c::crc32c(head), payload) == expected
+}

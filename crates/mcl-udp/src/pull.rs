@@ -1,0 +1,252 @@
+//! Receiving on the caller's thread.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use mcl_net::{Interface, Received as Woke};
+use mcl_wire::StreamId;
+use thiserror::Error;
+
+use crate::bincode::Bincode;
+use crate::codec::{Decoder, Raw};
+use crate::connection::Connection;
+use crate::error::OpenError;
+use crate::intake::Intake;
+use crate::listener::{ListenerBuilder, Opened};
+use crate::message::{Message, Topic, Undecodable};
+use crate::payload::Payload;
+use crate::queue::Unpacker;
+use crate::shared::{Core, KernelSide};
+use crate::statistics::ListenerStatistics;
+
+/// Receives values of type `T` on the caller's thread: no thread of the library,
+/// no queue, and so the least latency.
+///
+/// The socket is drained only while one of [`recv`](Self::recv),
+/// [`recv_timeout`](Self::recv_timeout) and [`try_recv`](Self::try_recv) runs:
+/// between calls, what arrives waits in the kernel's receive buffer, and is lost
+/// when that is full.
+///
+/// ```no_run
+/// use mcl_udp::{Connection, PullListener};
+///
+/// let mut listener = PullListener::<String>::open(&Connection::new("ff15::1")?)?;
+/// println!("{}", listener.recv()?.payload);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # In an event loop
+///
+/// [`AsFd`] gives the socket for `poll`, `epoll` or an async runtime. When it is
+/// readable, call `try_recv` until it returns `None`: one datagram can hold many
+/// messages, and one wake-up stand for many datagrams. Call it at least once a second
+/// as well, so that incomplete messages expire.
+pub struct PullListener<T, C = Bincode> {
+    connection: Connection,
+    interface: Interface,
+    topics: Vec<Topic>,
+    ignored: Vec<StreamId>,
+    unpacker: Unpacker<C>,
+    intake: Intake,
+    core: Core,
+    kernel: KernelSide,
+    values: PhantomData<fn() -> T>,
+}
+
+/// Receives bytes on the caller's thread.
+pub type RawPullListener = PullListener<Payload, Raw>;
+
+impl<T: 'static, C: Decoder<T> + Default> PullListener<T, C> {
+    /// Opens a listener with the defaults: all topics, messages up to 64 MiB.
+    /// [`ListenerBuilder::open_pull`] is for other settings.
+    ///
+    /// # Errors
+    /// As [`ListenerBuilder::open`].
+    pub fn open(connection: &Connection) -> Result<Self, OpenError> {
+        Self::builder(connection).open_pull()
+    }
+
+    /// Begins to set a listener up.
+    pub fn builder(connection: &Connection) -> ListenerBuilder<T, C> {
+        ListenerBuilder::new(connection, C::default())
+    }
+}
+
+impl<T: 'static, C: Decoder<T>> PullListener<T, C> {
+    /// Takes the next message, waiting for it without end.
+    ///
+    /// # Errors
+    /// [`PullError`]; the next call goes on.
+    pub fn recv(&mut self) -> Result<Message<T>, PullError> {
+        loop {
+            if let Some(message) = self.next(Until::Forever)? {
+                return self.unpack(message);
+            }
+        }
+    }
+
+    /// Takes the next message, waiting for it at most `timeout`; `None` if none
+    /// came.
+    ///
+    /// # Errors
+    /// [`PullError`]; the next call goes on.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, PullError> {
+        let until = Instant::now()
+            .checked_add(timeout)
+            .map_or(Until::Forever, Until::Deadline);
+        let message = self.next(until)?;
+        message.map(|message| self.unpack(message)).transpose()
+    }
+
+    /// Takes the next message if one is there. Never waits.
+    ///
+    /// # Errors
+    /// [`PullError`]; the next call goes on.
+    pub fn try_recv(&mut self) -> Result<Option<Message<T>>, PullError> {
+        let message = self.next(Until::Now)?;
+        message.map(|message| self.unpack(message)).transpose()
+    }
+
+    fn unpack(&self, message: Message<Payload>) -> Result<Message<T>, PullError> {
+        self.unpacker
+            .unpack(message)
+            .map_err(PullError::Undecodable)
+    }
+}
+
+/// How long to wait for a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Now,
+    Deadline(Instant),
+    Forever,
+}
+
+impl<T, C> PullListener<T, C> {
+    pub(crate) fn new(
+        connection: Connection,
+        opened: Opened,
+        topics: Vec<Topic>,
+        ignored: Vec<StreamId>,
+        unpacker: Unpacker<C>,
+    ) -> Self {
+        Self {
+            connection,
+            interface: opened.interface,
+            topics,
+            ignored,
+            unpacker,
+            intake: opened.intake,
+            core: opened.core,
+            kernel: opened.kernel,
+            values: PhantomData,
+        }
+    }
+
+    /// The next message, still encoded; `None` if the time is over.
+    fn next(&mut self, until: Until) -> Result<Option<Message<Payload>>, PullError> {
+        loop {
+            if let Some(message) = self.take() {
+                return Ok(Some(message));
+            }
+            let woke = self.receive(until).map_err(|error| self.failed(error))?;
+            self.intake.keep_time(&mut self.core, woke);
+            let over = match until {
+                Until::Now => true,
+                Until::Deadline(deadline) => Instant::now() >= deadline,
+                Until::Forever => false,
+            };
+            if over && woke != Woke::Datagrams {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// A message out of what was received.
+    fn take(&mut self) -> Option<Message<Payload>> {
+        if self.intake.ready().is_empty() {
+            self.intake.advance(&mut self.core, &self.ignored, true);
+        }
+        self.intake.ready().pop_front()
+    }
+
+    fn receive(&mut self, until: Until) -> io::Result<Woke> {
+        let due = self.intake.due(&self.core);
+        let deadline = match until {
+            Until::Now => return self.intake.receive_now(),
+            Until::Deadline(deadline) => Some(due.map_or(deadline, |due| due.min(deadline))),
+            Until::Forever => due,
+        };
+        self.intake.receive(deadline, || true)
+    }
+
+    fn failed(&mut self, error: io::Error) -> PullError {
+        self.core.receive_errors += 1;
+        PullError::Receive(error)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The interface it listens on, as it was found at opening.
+    #[must_use]
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// The topics it was opened for; empty if all messages are wanted (or only
+    /// those without a topic).
+    #[must_use]
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    /// Ignores a stream from now on, such as that of one's own broadcaster
+    /// ([`Broadcaster::stream`](crate::Broadcaster::stream)).
+    pub fn ignore(&mut self, stream: StreamId) {
+        if !self.ignored.contains(&stream) {
+            self.ignored.push(stream);
+        }
+    }
+
+    /// What was received and lost so far, each loss by its cause.
+    #[must_use]
+    pub fn statistics(&self) -> ListenerStatistics {
+        self.kernel.statistics(&self.core, self.kernel.drops())
+    }
+}
+
+impl<T, C> AsFd for PullListener<T, C> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.intake.as_fd()
+    }
+}
+
+impl<T, C> fmt::Debug for PullListener<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PullListener")
+            .field("connection", &self.connection)
+            .field("interface", &self.interface.name())
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a [`PullListener`] gave no message.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PullError {
+    /// The message is no value of the listener's type.
+    #[error(transparent)]
+    Undecodable(Box<Undecodable>),
+    /// The socket cannot be read just now, for instance because its interface is
+    /// down.
+    #[error("cannot receive: {0}")]
+    Receive(#[source] io::Error),
+}

@@ -1,0 +1,208 @@
+//! Receiving on the caller's thread, without one of the library's.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use mcl_testbed::Namespace;
+use mcl_udp::{
+    Broadcaster, Pacing, PullError, PullListener, RawBroadcaster, RawListener, RawPullListener,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::support::{PATIENCE, connection, in_network, noise};
+
+fn pull() -> RawPullListener {
+    RawPullListener::open(&connection()).unwrap()
+}
+
+/// Threads of this process that are the library's and listen.
+fn listener_threads() -> usize {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    let name = |path: std::path::PathBuf| fs::read_to_string(path.join("comm"));
+    threads
+        .filter_map(|thread| name(thread.unwrap().path()).ok())
+        .filter(|name| name.starts_with("mcl-listener"))
+        .count()
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn messages_of_all_sizes_come_in_order_and_the_account_is_exact() {
+    in_network(|_| {
+        let mut listener = pull();
+        let broadcaster = RawBroadcaster::open(&connection()).unwrap();
+        let sizes = [0, 1, 64, 1400, 1401, 9000, 300_000];
+        for (seed, size) in sizes.into_iter().enumerate() {
+            let number = broadcaster.publish(&noise(seed as u64, size)).unwrap();
+            let message = listener.recv_timeout(PATIENCE).unwrap().unwrap();
+            assert_eq!(message.number, number);
+            assert_eq!(message.payload, noise(seed as u64, size));
+            assert_eq!(message.stream, broadcaster.stream());
+        }
+        assert_eq!(listener.try_recv().unwrap().map(|it| it.number), None);
+        let account = listener.statistics();
+        assert_eq!(
+            account.wire.datagrams.accepted,
+            broadcaster.statistics().datagrams
+        );
+        assert_eq!(account.wire.messages.delivered, sizes.len() as u64);
+        assert_eq!((account.messages_lost(), account.unclaimed), (0, 0));
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn what_came_between_calls_is_there_at_the_next_one() {
+    in_network(|_| {
+        let mut listener = pull();
+        let broadcaster = RawBroadcaster::open(&connection()).unwrap();
+        for number in 0..100_u64 {
+            broadcaster.publish(&number.to_le_bytes()).unwrap();
+        }
+        for number in 0..100_u64 {
+            let message = listener.try_recv().unwrap().unwrap();
+            assert_eq!(message.payload, number.to_le_bytes());
+        }
+        assert!(listener.try_recv().unwrap().is_none());
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn waiting_ends_in_time_and_incomplete_messages_expire_meanwhile() {
+    in_network(|_| {
+        let mut listener = RawPullListener::builder(&connection())
+            .expiry(Duration::from_millis(100))
+            .open_pull()
+            .unwrap();
+        let pacing = Pacing::Rate {
+            bytes_per_second: 1000,
+            burst: 60_000,
+        };
+        let slow = RawBroadcaster::builder(&connection()).pacing(pacing);
+        let slow = slow.open().unwrap();
+        std::thread::scope(|scope| {
+            let publishing = scope.spawn(|| slow.publish(&noise(1, 1 << 20)));
+            let begun = Instant::now();
+            let none = listener.recv_timeout(Duration::from_millis(500)).unwrap();
+            assert!(none.is_none());
+            let took = begun.elapsed();
+            assert!(
+                took >= Duration::from_millis(500) && took < PATIENCE,
+                "{took:?}"
+            );
+            slow.close();
+            publishing.join().unwrap().unwrap_err();
+        });
+        assert_eq!(listener.statistics().wire.messages.expired, 1);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn values_topics_and_ignored_streams() {
+    in_network(|_| {
+        let mut listener = PullListener::<u32>::builder(&connection())
+            .topic("wanted")
+            .open_pull()
+            .unwrap();
+        let typed = Broadcaster::<u32>::builder(&connection()).topic("wanted");
+        let typed = typed.open().unwrap();
+        let text = Broadcaster::<str>::builder(&connection()).topic("wanted");
+        let text = text.open().unwrap();
+        let own = Broadcaster::<u32>::builder(&connection()).topic("wanted");
+        let own = own.open().unwrap();
+        listener.ignore(own.stream());
+        own.publish(&1).unwrap();
+        typed.publish_to("unwanted", &2).unwrap();
+        text.publish("no number").unwrap();
+        typed.publish(&3).unwrap();
+        match listener.recv() {
+            Err(PullError::Undecodable(error)) => assert_eq!(error.message.stream, text.stream()),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(listener.recv().unwrap().payload, 3);
+        let account = listener.statistics();
+        assert_eq!(account.wire.messages.filtered, 1);
+        assert_eq!(account.wire.datagrams.ignored_stream, 1);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn its_descriptor_is_readable_when_a_message_is_there() {
+    in_network(|_| {
+        let mut listener = pull();
+        let broadcaster = RawBroadcaster::open(&connection()).unwrap();
+        let readable = |listener: &RawPullListener, timeout: u16| {
+            let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::from(timeout)).unwrap() == 1
+        };
+        assert!(!readable(&listener, 0));
+        broadcaster.publish(b"here").unwrap();
+        assert!(readable(&listener, 10_000));
+        assert_eq!(listener.try_recv().unwrap().unwrap().payload, "here");
+        assert!(listener.try_recv().unwrap().is_none());
+        assert!(!readable(&listener, 0));
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn it_has_no_thread_and_hears_while_its_interface_goes_down_and_up() {
+    crate::support::alone_in_network(|network: &Namespace| {
+        let before = listener_threads();
+        let mut listener = pull();
+        assert_eq!(listener_threads(), before);
+        let broadcaster = RawBroadcaster::open(&connection()).unwrap();
+        network.ip(&["link", "set", "br0", "down"]).unwrap();
+        let quiet = listener.recv_timeout(Duration::from_millis(20));
+        assert!(
+            matches!(quiet, Ok(None) | Err(PullError::Receive(_))),
+            "{quiet:?}"
+        );
+        network.ip(&["link", "set", "br0", "up"]).unwrap();
+        broadcaster.publish(b"back").unwrap();
+        let message = listener.recv_timeout(PATIENCE).unwrap().unwrap();
+        assert_eq!(message.payload, "back");
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn spinning_delivers_closes_and_goes_to_sleep_after_its_time() {
+    in_network(|_| {
+        let always = RawListener::builder(&connection())
+            .spin(Duration::MAX)
+            .open()
+            .unwrap();
+        let briefly = RawListener::builder(&connection())
+            .spin(Duration::from_millis(5))
+            .open()
+            .unwrap();
+        let mut pull = RawPullListener::builder(&connection())
+            .spin(Duration::from_millis(5))
+            .open_pull()
+            .unwrap();
+        let inboxes = [always.queue(), briefly.queue()];
+        let broadcaster = RawBroadcaster::open(&connection()).unwrap();
+        for round in 0..3 {
+            broadcaster.publish(&noise(round, 100_000)).unwrap();
+            for inbox in &inboxes {
+                let message = inbox.recv_timeout(PATIENCE).unwrap();
+                assert_eq!(message.payload, noise(round, 100_000));
+            }
+            let message = pull.recv_timeout(PATIENCE).unwrap().unwrap();
+            assert_eq!(message.payload, noise(round, 100_000));
+            // Longer than two of them spin.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        assert!(
+            pull.recv_timeout(Duration::from_millis(20))
+                .unwrap()
+                .is_none()
+        );
+        assert!(always.close() && briefly.close());
+    });
+}
