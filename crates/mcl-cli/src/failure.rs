@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mcl_udp::{OpenError, PublishError};
+use mcl_udp::{OpenError, PublishError, PullError};
 use thiserror::Error;
 
 /// Shown below the help.
@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     Open(#[from] OpenError),
     #[error("cannot publish: {0}")]
     Publish(#[from] PublishError),
+    #[error(transparent)]
+    Receive(#[from] PullError),
     #[error(
         "nothing arrived within {} s; is the other side running, with the same group, port, topic and interface? (`--idle` waits longer)",
         .0.as_secs_f64()
@@ -35,7 +37,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Io(_) | Self::Child(_) => 1,
+            Self::Receive(_) | Self::Io(_) | Self::Child(_) => 1,
             Self::Usage(_) => 2,
             Self::Open(_) => 3,
             Self::Publish(_) => 4,

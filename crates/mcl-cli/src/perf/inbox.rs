@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
-use mcl_udp::{ListenerStatistics, Message, Payload, Queue, Raw, RawListener};
+use mcl_udp::{
+    ListenerStatistics, Message, Payload, PullError, Queue, Raw, RawListener, RawPullListener,
+};
 
 use super::tuning::{ListenerSetup, Tuning};
-use super::upcoming::{self, Pull};
 use crate::failure::Failure;
 
 /// Where the measuring thread takes messages from.
 #[derive(Debug)]
 pub(super) enum Inbox {
     Queue(Box<RawListener>, Queue<Payload, Raw>),
-    Pull(Pull),
+    Pull(Box<RawPullListener>),
 }
 
 impl Inbox {
     pub(super) fn open(setup: ListenerSetup, tuning: &Tuning) -> Result<Self, Failure> {
         if tuning.pull {
-            return upcoming::open_pull(setup).map(Self::Pull);
+            return Ok(Self::Pull(Box::new(setup.open_pull()?)));
         }
         let listener = setup.open()?;
         let queue = listener.queue();
@@ -27,18 +28,21 @@ impl Inbox {
 
     /// The next message, waited for; `None` if there is none in time.
     #[inline]
-    pub(super) fn recv_timeout(&mut self, timeout: Duration) -> Option<Message<Payload>> {
+    pub(super) fn recv_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<Message<Payload>>, PullError> {
         match self {
-            Self::Queue(_, queue) => queue.recv_timeout(timeout).ok(),
+            Self::Queue(_, queue) => Ok(queue.recv_timeout(timeout).ok()),
             Self::Pull(pull) => pull.recv_timeout(timeout),
         }
     }
 
     /// The next message, if it is there.
     #[inline]
-    pub(super) fn try_recv(&mut self) -> Option<Message<Payload>> {
+    pub(super) fn try_recv(&mut self) -> Result<Option<Message<Payload>>, PullError> {
         match self {
-            Self::Queue(_, queue) => queue.try_recv().ok(),
+            Self::Queue(_, queue) => Ok(queue.try_recv().ok()),
             Self::Pull(pull) => pull.try_recv(),
         }
     }

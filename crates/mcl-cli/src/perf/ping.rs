@@ -58,7 +58,7 @@ impl Ping {
         let stop = Stop::on_signals()?;
         let (there, back) = connections(&self.network, self.reply.as_ref())?;
         let broadcaster = self.tuning.broadcaster(&self.network, &there, self.size)?;
-        let setup = self.tuning.listener(&self.network, &back, self.size)?;
+        let setup = self.tuning.listener(&self.network, &back, self.size);
         let schedule = Schedule {
             interval: interval(self.rate)?,
             time: seconds(self.seconds)?,
@@ -269,7 +269,7 @@ fn taken(pinger: &mut Pinger, mut inbox: Inbox, schedule: &Schedule) -> Result<R
         wait_until(schedule.due(pinger.begun, pinger.sent), &schedule.stop);
         pinger.send();
         while pinger.awaited.is_some() && !schedule.stop.is_set() {
-            match inbox.recv_timeout(LOOK_EVERY) {
+            match inbox.recv_timeout(LOOK_EVERY)? {
                 Some(echo) => {
                     pinger.take_echo(&echo.payload);
                 }

@@ -43,7 +43,7 @@ impl Pong {
         let watch = self.ending.watch(Stop::on_signals()?, None)?;
         let (there, back) = connections(&self.network, self.reply.as_ref())?;
         let broadcaster = self.tuning.broadcaster(&self.network, &back, self.size)?;
-        let setup = self.tuning.listener(&self.network, &there, self.size)?;
+        let setup = self.tuning.listener(&self.network, &there, self.size);
         let echoer = Arc::new(Echoer::new(broadcaster));
         let (received, watch) = if self.tuning.inline {
             inline(&echoer, setup, watch)?
@@ -169,7 +169,7 @@ fn taken(
 ) -> Result<(Received, Watch), Failure> {
     output::note("ready");
     while echoer.is_well() && watch.goes_on(echoer.msgs())? {
-        if let Some(message) = inbox.recv_timeout(LOOK_EVERY) {
+        if let Some(message) = inbox.recv_timeout(LOOK_EVERY)? {
             echoer.echo(&message);
         }
     }

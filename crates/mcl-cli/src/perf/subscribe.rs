@@ -43,7 +43,7 @@ impl Sub {
         let watch = self.ending.watch(Stop::on_signals()?, Some(TAIL))?;
         let connection = self.network.connection();
         let size = self.size.unwrap_or(0);
-        let setup = self.tuning.listener(&self.network, &connection, size)?;
+        let setup = self.tuning.listener(&self.network, &connection, size);
         let tally = Tally::new(self.size);
         let totals = tally.totals();
         let (received, watch) = if self.tuning.inline {
@@ -83,13 +83,13 @@ fn taken(
     let totals = tally.totals();
     output::note("ready");
     while watch.goes_on(totals.msgs())? {
-        let mut next = inbox.recv_timeout(LOOK_EVERY);
+        let mut next = inbox.recv_timeout(LOOK_EVERY)?;
         let mut left = BATCH;
         while let Some(message) = next {
             tally.take(&message);
             drop(message);
             left -= 1;
-            next = if left > 0 { inbox.try_recv() } else { None };
+            next = if left > 0 { inbox.try_recv()? } else { None };
         }
     }
     let received = Received::of(&inbox.statistics(), inbox.dropped());

@@ -76,7 +76,7 @@ impl Tuning {
         network: &Network,
         connection: &Connection,
         size: usize,
-    ) -> Result<ListenerSetup, Failure> {
+    ) -> ListenerSetup {
         let topics = network.topics.iter().map(String::as_str);
         let mut builder = RawListener::builder(connection)
             .topics(topics)
@@ -84,12 +84,10 @@ impl Tuning {
         if let Some(bytes) = self.rcvbuf {
             builder = builder.receive_buffer(bytes);
         }
-        match self.spin {
-            None => Ok(builder),
-            Some(micros) => {
-                upcoming::spin(builder, micros.map_or(Duration::MAX, Duration::from_micros))
-            }
+        if let Some(micros) = self.spin {
+            builder = builder.spin(micros.map_or(Duration::MAX, Duration::from_micros));
         }
+        builder
     }
 
     fn pacing(&self) -> Pacing {
