@@ -82,13 +82,13 @@ fn number(of: &Value, name: &str) -> f64 {
     of[name].as_f64().unwrap_or_else(|| panic!("{name}: {of}"))
 }
 
-/// Publishes 500 paced messages of 1 KiB to a subscriber that receives so.
+/// Publishes 500 paced messages of 1 KiB to a subscriber, both with these options.
 fn a_paced_kilobyte_loses_nothing(way: &[&str]) {
     let namespace = network();
     let sub = [&["perf", "sub", GROUP, "--json", "--size", "1024"], way].concat();
     let sub = Running::start(&namespace, &sub).until_ready();
     let options = ["--size", "1024", "--count", "500", "--rate", "1000"];
-    let publisher = [&["perf", "pub", GROUP, "--json"], &options[..]].concat();
+    let publisher = [&["perf", "pub", GROUP, "--json"], &options[..], way].concat();
     let sent = Running::start(&namespace, &publisher).json();
     let got = sub.json();
     for (of, role) in [(&sent, "pub"), (&got, "sub")] {
@@ -123,6 +123,13 @@ fn a_paced_kilobyte_loses_nothing_inline() {
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn a_paced_kilobyte_loses_nothing_pulled_and_spinning() {
     a_paced_kilobyte_loses_nothing(&["--pull", "--spin", "200"]);
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn a_paced_kilobyte_loses_nothing_coalesced() {
+    a_paced_kilobyte_loses_nothing(&["--coalesce"]);
+    a_paced_kilobyte_loses_nothing(&["--coalesce", "5000", "--inline"]);
 }
 
 /// 200 pings of a size that takes several datagrams, timed.

@@ -1,9 +1,11 @@
 //! Publishing values.
 
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use mcl_net::{Blocking, Interface, Pacer, Pacing, Sender, SenderOptions};
@@ -12,11 +14,14 @@ use mcl_wire::{BodyHead, Encoding, MIN_DATAGRAM_LEN, Metadata, StreamId, TopicTo
 use crate::bincode::Bincode;
 use crate::codec::{Encoder, Raw};
 use crate::connection::Connection;
-use crate::error::{OpenError, PublishError};
+use crate::error::{BatchError, OpenError, PublishError};
 use crate::interface::pick;
 use crate::message::Topic;
+use crate::publisher::{Batch, Publisher};
 use crate::sync::lock;
-use crate::transmitter::{BroadcasterStatistics, Transmitter};
+use crate::tally::BroadcasterStatistics;
+use crate::train::Outgoing;
+use crate::transmitter::Transmitter;
 
 /// The longest payload by default, on both sides: 64 MiB.
 pub const DEFAULT_MAX_MESSAGE_LEN: usize = 64 << 20;
@@ -32,7 +37,8 @@ const SPARE_CAPACITY: usize = 16 << 20;
 /// Shared by reference between any number of threads. A value is serialized by
 /// the calling thread; the lock is held only to number and send one train of
 /// datagrams at a time. Nothing is sent until something is published, and no
-/// thread works in the background.
+/// thread works in the background, except with
+/// [`coalesce`](BroadcasterBuilder::coalesce).
 ///
 /// ```no_run
 /// use mcl_udp::{Broadcaster, Connection};
@@ -48,8 +54,10 @@ pub struct Broadcaster<T: ?Sized, C = Bincode> {
     topic: Option<Topic>,
     settings: Settings,
     head: BodyHead,
-    transmitter: Transmitter,
+    publisher: Publisher,
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// Whether there may be a buffer to take; to be asked without the lock.
+    has_buffers: AtomicBool,
     codec: C,
     values: PhantomData<fn(&T)>,
 }
@@ -97,10 +105,13 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// full send buffer demands, and up to 5 s on a fresh interface whose
     /// address is still being checked for duplicates.
     ///
+    /// With [`coalesce`](BroadcasterBuilder::coalesce), a small message is only
+    /// accepted: what becomes of it later is told by [`flush`](Self::flush).
+    ///
     /// # Errors
     /// [`PublishError`] tells what kept it, and whether some of it was sent.
     pub fn publish(&self, value: &T) -> Result<u64, PublishError> {
-        self.counted(self.send(self.head.clone(), value, Blocking::Yes))
+        self.counted(self.send(Cow::Borrowed(&self.head), value, Blocking::Yes))
     }
 
     /// Publishes `value` under `topic` instead of the broadcaster's own.
@@ -108,7 +119,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// # Errors
     /// As [`publish`](Self::publish), and [`PublishError::TopicTooLong`].
     pub fn publish_to(&self, topic: &str, value: &T) -> Result<u64, PublishError> {
-        let head = self.head_for(topic);
+        let head = self.head_for(topic).map(Cow::Owned);
         self.counted(head.and_then(|head| self.send(head, value, Blocking::Yes)))
     }
 
@@ -120,7 +131,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// go at once. [`PublishError::Partial`] around `WouldBlock` if the kernel's
     /// send buffer became full in the middle of a large one.
     pub fn try_publish(&self, value: &T) -> Result<u64, PublishError> {
-        self.counted(self.send(self.head.clone(), value, Blocking::No))
+        self.counted(self.send(Cow::Borrowed(&self.head), value, Blocking::No))
     }
 
     /// Like [`publish_to`](Self::publish_to), but never waits.
@@ -128,12 +139,78 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// # Errors
     /// As [`try_publish`](Self::try_publish) and [`publish_to`](Self::publish_to).
     pub fn try_publish_to(&self, topic: &str, value: &T) -> Result<u64, PublishError> {
-        let head = self.head_for(topic);
+        let head = self.head_for(topic).map(Cow::Owned);
         self.counted(head.and_then(|head| self.send(head, value, Blocking::No)))
     }
 
+    /// Publishes many values under the broadcaster's topic, in as few datagrams
+    /// and system calls as they take: small ones share datagrams, and these
+    /// trains, whether or not the broadcaster coalesces.
+    ///
+    /// Returns when the kernel has taken all of them, and all that waited before
+    /// if the broadcaster coalesces. Blocks as [`publish`](Self::publish) does.
+    /// Values are taken and serialized one after the other, without a lock; a
+    /// value waits for the next ones until the train is full.
+    ///
+    /// ```no_run
+    /// # use mcl_udp::{Connection, RawBroadcaster};
+    /// # let broadcaster = RawBroadcaster::open(&Connection::new("ff15::1")?)?;
+    /// let readings: Vec<Vec<u8>> = vec![vec![1; 20]; 1000];
+    /// let batch = broadcaster.publish_batch(readings.iter().map(Vec::as_slice))?;
+    /// assert_eq!(batch.messages, 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BatchError`] tells how many were sent and why the next one was not; the
+    /// values after that are not asked for.
+    pub fn publish_batch<I>(&self, values: I) -> Result<Batch, BatchError>
+    where
+        I: IntoIterator,
+        I::Item: Borrow<T>,
+    {
+        self.send_batch(&self.head, values)
+    }
+
+    /// Like [`publish_batch`](Self::publish_batch), under `topic`.
+    ///
+    /// # Errors
+    /// As [`publish_batch`](Self::publish_batch), and
+    /// [`PublishError::TopicTooLong`].
+    pub fn publish_batch_to<I>(&self, topic: &str, values: I) -> Result<Batch, BatchError>
+    where
+        I: IntoIterator,
+        I::Item: Borrow<T>,
+    {
+        match self.head_for(topic) {
+            Ok(head) => self.send_batch(&head, values),
+            Err(source) => {
+                self.publisher.transmitter().tally().failed();
+                Err(BatchError { sent: 0, source })
+            }
+        }
+    }
+
+    fn send_batch<I>(&self, head: &BodyHead, values: I) -> Result<Batch, BatchError>
+    where
+        I: IntoIterator,
+        I::Item: Borrow<T>,
+    {
+        let mut scratch = self.buffer();
+        let mut batch = self.publisher.batch();
+        let ended = values.into_iter().try_for_each(|value| {
+            self.check_open()?;
+            let payload = self.codec.encode(value.borrow(), &mut scratch);
+            let payload = payload.map_err(PublishError::Encode)?;
+            self.with_message(Cow::Borrowed(head), payload, true, |it| batch.add(it))
+        });
+        self.keep(scratch);
+        let outcome = batch.finish(ended.err());
+        outcome.inspect_err(|_| self.publisher.transmitter().tally().failed())
+    }
+
     fn counted(&self, outcome: Result<u64, PublishError>) -> Result<u64, PublishError> {
-        outcome.inspect_err(|_| self.transmitter.count_failure())
+        outcome.inspect_err(|_| self.publisher.transmitter().tally().failed())
     }
 
     fn head_for(&self, topic: &str) -> Result<BodyHead, PublishError> {
@@ -143,37 +220,67 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
             .map_err(|TopicTooLong { len, .. }| PublishError::TopicTooLong { len })
     }
 
-    fn send(&self, head: BodyHead, value: &T, blocking: Blocking) -> Result<u64, PublishError> {
-        if !self.is_open() {
-            return Err(PublishError::Closed);
+    fn check_open(&self) -> Result<(), PublishError> {
+        match self.is_open() {
+            true => Ok(()),
+            false => Err(PublishError::Closed),
         }
-        let mut scratch = lock(&self.buffers).pop().unwrap_or_default();
+    }
+
+    fn send(
+        &self,
+        head: Cow<'_, BodyHead>,
+        value: &T,
+        blocking: Blocking,
+    ) -> Result<u64, PublishError> {
+        self.check_open()?;
+        let mut scratch = self.buffer();
         let sent = match self.codec.encode(value, &mut scratch) {
-            Ok(payload) => self.send_bytes(head, payload, blocking),
+            Ok(payload) => self.with_message(head, payload, self.publisher.stamps(), |message| {
+                self.publisher.publish(message, blocking)
+            }),
             Err(error) => Err(PublishError::Encode(error)),
         };
         self.keep(scratch);
         sent
     }
 
-    fn send_bytes(
+    /// Does something with the message that `head` and `payload` make.
+    fn with_message<R>(
         &self,
-        mut head: BodyHead,
+        mut head: Cow<'_, BodyHead>,
         payload: &[u8],
-        blocking: Blocking,
-    ) -> Result<u64, PublishError> {
+        stamps: bool,
+        then: impl FnOnce(&Outgoing<'_>) -> Result<R, PublishError>,
+    ) -> Result<R, PublishError> {
         let (len, max) = (payload.len(), self.settings.max_message_len);
         if len > max {
             return Err(PublishError::TooLarge { len, max });
         }
-        if self.settings.publish_time {
-            head.set_publish_time(nanos_since_epoch());
+        let mut time = self.settings.publish_time.then(nanos_since_epoch);
+        // The checksum covers the time.
+        if (self.settings.crc || !stamps)
+            && let Some(time) = time.take()
+        {
+            head.to_mut().set_publish_time(time);
         }
         if self.settings.crc {
             let of_head = crc32c::crc32c(head.crc_covered());
-            head.set_crc32c(crc32c::crc32c_append(of_head, payload));
+            let of_all = crc32c::crc32c_append(of_head, payload);
+            head.to_mut().set_crc32c(of_all);
         }
-        self.transmitter.transmit(&head, payload, blocking)
+        then(&Outgoing {
+            head: &head,
+            time,
+            payload,
+        })
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        if !self.has_buffers.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        lock(&self.buffers).pop().unwrap_or_default()
     }
 
     fn keep(&self, buffer: Vec<u8>) {
@@ -183,6 +290,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
         let mut buffers = lock(&self.buffers);
         if buffers.len() < SPARE_BUFFERS {
             buffers.push(buffer);
+            self.has_buffers.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -209,34 +317,51 @@ impl<T: ?Sized, C> Broadcaster<T, C> {
     /// The random name of this instance, which its messages carry.
     #[must_use]
     pub fn stream(&self) -> StreamId {
-        self.transmitter.stream()
+        self.publisher.transmitter().stream()
     }
 
     /// Whether it has not been closed.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.transmitter.is_open()
+        self.publisher.transmitter().is_open()
     }
 
     /// Closes the socket; `true` the first time, `false` after. A message that
     /// another thread is publishing meanwhile may end as
     /// [`PublishError::Partial`]. Waits for a train that is being handed to the
     /// kernel, not for the pacing. Dropping closes as well.
+    ///
+    /// With [`coalesce`](BroadcasterBuilder::coalesce), what waits is sent first,
+    /// if that takes no longer than a second; what is not counts as unsent. Who
+    /// wants to see an error calls [`flush`](Self::flush) before.
     pub fn close(&self) -> bool {
-        self.transmitter.close()
+        self.publisher.close()
+    }
+
+    /// Sends what waits for company, and returns when the kernel has it. Nothing
+    /// waits without [`coalesce`](BroadcasterBuilder::coalesce).
+    ///
+    /// # Errors
+    /// [`PublishError::Unsent`] if messages accepted since the last such error
+    /// could not be sent, by this call or in the background: the one place where
+    /// that is told, apart from [`BroadcasterStatistics::unsent`]. They are not
+    /// sent again. [`PublishError::Closed`].
+    pub fn flush(&self) -> Result<(), PublishError> {
+        self.publisher.flush()
     }
 
     /// What was sent so far; readable at any time, after closing too.
     #[must_use]
     pub fn statistics(&self) -> BroadcasterStatistics {
-        self.transmitter.statistics()
+        self.publisher.statistics()
     }
 
     /// Whether trains of datagrams go out by the kernel's segmentation offload,
     /// or would, as far as is known; `None` when closed.
     #[must_use]
     pub fn offload(&self) -> Option<bool> {
-        self.is_open().then(|| self.transmitter.offload())
+        let transmitter = self.publisher.transmitter();
+        self.is_open().then(|| transmitter.offload())
     }
 
     /// The longest datagram in bytes of UDP payload, by the interface's MTU as
@@ -244,7 +369,8 @@ impl<T: ?Sized, C> Broadcaster<T, C> {
     /// raised one within some seconds of publishing.
     #[must_use]
     pub fn datagram_len(&self) -> Option<usize> {
-        self.is_open().then(|| self.transmitter.datagram_len())
+        let transmitter = self.publisher.transmitter();
+        self.is_open().then(|| transmitter.datagram_len())
     }
 }
 
@@ -292,6 +418,7 @@ pub struct BroadcasterBuilder<T: ?Sized, C = Bincode> {
     topic: Option<String>,
     sender: SenderOptions,
     pacing: Pacing,
+    coalesce: Option<Duration>,
     settings: Settings,
     codec: C,
     values: PhantomData<fn(&T)>,
@@ -311,6 +438,7 @@ impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
             topic: None,
             sender: SenderOptions::default(),
             pacing: Pacing::Auto,
+            coalesce: None,
             settings,
             codec,
             values: PhantomData,
@@ -362,6 +490,33 @@ impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
         self
     }
 
+    /// Lets small messages share datagrams, and these trains: a message waits at
+    /// most `delay` for company. Off by default.
+    ///
+    /// A datagram carries many small messages then, and one system call many
+    /// datagrams: many times the messages a second, for the price of the delay.
+    /// A train is sent when it is full, when its first message has waited for
+    /// `delay`, and by [`flush`](Broadcaster::flush),
+    /// [`publish_batch`](Broadcaster::publish_batch) and
+    /// [`close`](Broadcaster::close). With a delay of zero a message is sent at
+    /// once if nobody is sending, and else right after, together with what other
+    /// threads bring meanwhile. A message that does not fit one datagram goes by
+    /// itself at once, after those that wait.
+    ///
+    /// [`publish`](Broadcaster::publish) then returns when the message is
+    /// accepted. It waits only while one train is being sent and another is
+    /// full; [`try_publish`](Broadcaster::try_publish) fails then. What cannot
+    /// be sent later is counted ([`BroadcasterStatistics::unsent`]) and told by
+    /// the next [`flush`](Broadcaster::flush).
+    ///
+    /// The broadcaster has a thread then, which sends what nobody else sends in
+    /// time, and sleeps without a timer while nothing waits; and 128 KiB of
+    /// buffers.
+    pub fn coalesce(mut self, delay: Duration) -> Self {
+        self.coalesce = Some(delay);
+        self
+    }
+
     /// The longest payload in bytes; 64 MiB by default. Listeners have a limit
     /// of their own.
     pub fn max_message_len(mut self, bytes: usize) -> Self {
@@ -397,6 +552,7 @@ impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
             topic: self.topic,
             sender: self.sender,
             pacing: self.pacing,
+            coalesce: self.coalesce,
             settings: self.settings,
             codec,
             values: PhantomData,
@@ -421,7 +577,7 @@ impl<T: ?Sized, C: Encoder<T>> BroadcasterBuilder<T, C> {
     ///
     /// # Errors
     /// [`OpenError`]: no usable interface, a socket option refused, a topic of
-    /// more than 255 bytes.
+    /// more than 255 bytes, no thread to be had for coalescing.
     pub fn open(self) -> Result<Broadcaster<T, C>, OpenError> {
         let head = self
             .settings
@@ -439,14 +595,17 @@ impl<T: ?Sized, C: Encoder<T>> BroadcasterBuilder<T, C> {
         }
         let pacer = Pacer::new(self.pacing);
         let stream = StreamId(getrandom::u64().map_err(random_failed)?);
+        let transmitter = Transmitter::new(stream, sender, pacer);
+        let publisher = Publisher::new(transmitter, self.coalesce).map_err(OpenError::Thread)?;
         Ok(Broadcaster {
             connection: self.connection,
             interface,
             topic: self.topic.as_deref().map(Topic::from),
             settings: self.settings,
             head,
-            transmitter: Transmitter::new(stream, sender, pacer),
+            publisher,
             buffers: Mutex::new(Vec::new()),
+            has_buffers: AtomicBool::new(false),
             codec: self.codec,
             values: PhantomData,
         })
@@ -460,6 +619,7 @@ impl<T: ?Sized, C> fmt::Debug for BroadcasterBuilder<T, C> {
             .field("topic", &self.topic)
             .field("sender", &self.sender)
             .field("pacing", &self.pacing)
+            .field("coalesce", &self.coalesce)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

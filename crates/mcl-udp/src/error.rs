@@ -1,6 +1,7 @@
 //! Errors of opening and publishing.
 
 use std::io;
+use std::sync::Arc;
 
 use mcl_net::{ChooseError, InterfaceError, SendErrorKind, SocketError};
 use thiserror::Error;
@@ -43,7 +44,7 @@ pub enum OpenError {
     /// The system gave no random number to name the stream with.
     #[error("cannot get a random stream id: {0}")]
     Random(#[source] io::Error),
-    /// The thread that receives could not be started.
+    /// The thread that receives, or that sends what waits, could not be started.
     #[error("cannot start a thread: {0}; see `ulimit -u`")]
     Thread(#[source] io::Error),
 }
@@ -103,10 +104,31 @@ pub enum PublishError {
         /// Why it ended.
         source: Box<PublishError>,
     },
+    /// Messages that were accepted could not be sent later. Told once, by
+    /// [`flush`](crate::Broadcaster::flush), or by the publish call that sent the
+    /// train which its own message shared with those of other threads.
+    #[error("{messages} messages were accepted, then could not be sent: {source}")]
+    Unsent {
+        /// How many messages.
+        messages: u64,
+        /// Why the first of them was not.
+        source: Arc<PublishError>,
+    },
     /// The interface's MTU kept falling while the message was being sent.
     #[error("the interface's MTU fell {times} times while the message was sent")]
     MtuUnstable {
         /// How often the message was begun.
         times: u32,
     },
+}
+
+/// A batch that was not sent whole.
+#[derive(Debug, Error)]
+#[error("{sent} messages of the batch were sent, then: {source}")]
+#[non_exhaustive]
+pub struct BatchError {
+    /// Messages of the batch that the kernel has: its first ones.
+    pub sent: u64,
+    /// Why the next one was not.
+    pub source: PublishError,
 }

@@ -83,31 +83,38 @@
 //! # Threads and time
 //!
 //! A listener has one thread, and one more per callback. While nothing arrives
-//! they sleep in the kernel without a timer. A broadcaster has none. Every
+//! they sleep in the kernel without a timer. A broadcaster has none,
+//! unless it coalesces. Every
 //! handle is `Send` and `Sync`; all methods take `&self`.
 
 mod bincode;
 mod blocks;
 mod broadcaster;
+mod coalescer;
 mod codec;
 mod connection;
 mod depot;
 mod drain;
 mod error;
 mod filter;
+mod gate;
 mod intake;
 mod interface;
 mod limit;
+mod line;
 mod listener;
 mod message;
 mod payload;
 mod pipe;
+mod publisher;
 mod pull;
 mod queue;
 mod shared;
 mod statistics;
 mod subscription;
 mod sync;
+mod tally;
+mod train;
 mod transmitter;
 
 pub use bincode::{Bincode, BincodeError};
@@ -117,7 +124,7 @@ pub use connection::{
     CONNECTION_VARIABLE, Connection, ConnectionError, DEFAULT_ADDRESS, DEFAULT_PORT,
     INTERFACE_VARIABLE,
 };
-pub use error::{OpenError, PublishError};
+pub use error::{BatchError, OpenError, PublishError};
 pub use listener::{Listener, ListenerBuilder, RawListener};
 pub use mcl_net::{
     ChooseError, Foreign, Group, GroupError, Interface, InterfaceChoice, InterfaceError, PacedRate,
@@ -131,8 +138,9 @@ pub use mcl_wire::{
 pub use message::{DecodeError, Message, Topic, Undecodable};
 pub use payload::Payload;
 pub use pipe::Queued;
+pub use publisher::Batch;
 pub use pull::{PullError, PullListener, RawPullListener};
 pub use queue::{Iter, Queue, RecvError, RecvTimeoutError, TryRecvError};
 pub use statistics::ListenerStatistics;
 pub use subscription::{Policy, QueueOptions, SubscriptionId, SubscriptionStatistics};
-pub use transmitter::BroadcasterStatistics;
+pub use tally::BroadcasterStatistics;

@@ -1,22 +1,21 @@
 //! From message bodies to trains of datagrams.
 
-use std::io::IoSlice;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcl_net::{Blocking, Pacer, SendError, SendErrorKind, Sender};
+use mcl_net::{Blocking, Pacer, SendErrorKind, Sender};
 use mcl_wire::{
-    BodyHead, FRAGMENT_OVERHEAD, FragmentError, Fragmenter, StreamId, WHOLE_MESSAGE_OVERHEAD,
-    whole_message_prefix,
+    Body, BodyHead, FRAGMENT_OVERHEAD, FragmentError, Fragmenter, StreamId, WHOLE_MESSAGE_OVERHEAD,
+    WholeMessage,
 };
 
 use crate::error::PublishError;
+use crate::line::{Failure, Line, MOST_DATAGRAMS};
 use crate::sync::{lock, try_lock};
-
-/// The most datagrams in a train; [`Sender::train_len`] never says more.
-const TRAIN: usize = 64;
+use crate::tally::Tally;
+use crate::train::Train;
 
 /// How often one message is begun anew because the MTU fell.
 const MOST_RESTARTS: u32 = 8;
@@ -30,9 +29,6 @@ const READY_POLL: Duration = Duration::from_millis(20);
 /// How long a publisher sleeps at a time, so that closing is not kept waiting.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
-/// How often a sender that is limited by the MTU looks whether it was raised.
-const MTU_LOOK: Duration = Duration::from_secs(5);
-
 /// The sending half of one stream. Threads share it: sequence numbers are given
 /// out under the lock that sends, one train at a time, so that messages of
 /// several threads interleave by trains and the stream stays in order.
@@ -43,86 +39,41 @@ pub(crate) struct Transmitter {
     /// The sender's, to be read without the lock.
     datagram_len: AtomicUsize,
     offload: AtomicBool,
+    /// Whether anybody may publish, and whether what was begun may go on.
     open: AtomicBool,
+    halted: AtomicBool,
     tally: Tally,
 }
 
-/// What the lock guards.
-#[derive(Debug)]
-struct Line {
-    sender: Sender,
-    pacer: Pacer,
-    next_sequence: u64,
-    next_number: u64,
-    /// When the MTU was looked at last.
-    mtu_looked: Instant,
+/// One message to be sent by itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) head: &'a BodyHead,
+    pub(crate) payload: &'a [u8],
+    pub(crate) blocking: Blocking,
+    /// Its number, if it has one already; else the line gives it the next.
+    pub(crate) number: Option<u64>,
+    pub(crate) upstream: Option<&'a dyn Upstream>,
 }
 
-#[derive(Debug, Default)]
-struct Tally {
-    messages: AtomicU64,
-    bytes: AtomicU64,
-    datagrams: AtomicU64,
-    failed: AtomicU64,
-    restarted: AtomicU64,
-    numbers: AtomicU64,
-    paced_nanos: AtomicU64,
-}
+/// What stands before the transmitter and gives out the numbers instead of it.
+pub(crate) trait Upstream {
+    /// The number under which a message begins anew.
+    fn take_number(&self) -> u64;
 
-/// What a broadcaster has sent so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BroadcasterStatistics {
-    /// Messages published whole.
-    pub messages: u64,
-    /// Payload bytes of these.
-    pub bytes: u64,
-    /// Datagrams handed to the kernel, those of failed messages included. The
-    /// datagrams of a stream are numbered from 0 to one less than this.
-    pub datagrams: u64,
-    /// Message numbers given out, those of failed and restarted messages
-    /// included: `numbers - messages` is what no listener can have got whole.
-    pub numbers: u64,
-    /// Publish calls that failed, having sent something or not.
-    pub failed: u64,
-    /// How often a message was begun anew because the MTU fell; under a new
-    /// number if some of it had gone out.
-    pub restarted: u64,
-    /// Time that publishers spent waiting for the pacing.
-    pub paced: Duration,
-}
-
-/// A failed attempt to send a message.
-enum Failure {
-    /// The MTU fell, after so many datagrams: begin anew with shorter ones.
-    Shrunk { max: usize, sent: usize },
-    /// Nothing was sent: the interface's address is not usable yet.
-    NotYet(SendErrorKind),
-    /// Final.
-    Publish(PublishError),
-}
-
-impl From<PublishError> for Failure {
-    fn from(error: PublishError) -> Self {
-        Self::Publish(error)
-    }
+    /// Lets others go between two trains of a long message.
+    fn between_trains(&self);
 }
 
 impl Transmitter {
     pub(crate) fn new(stream: StreamId, sender: Sender, pacer: Pacer) -> Self {
-        let line = Line {
-            sender,
-            pacer,
-            next_sequence: 0,
-            next_number: 0,
-            mtu_looked: Instant::now(),
-        };
         Self {
             stream,
-            datagram_len: AtomicUsize::new(line.sender.datagram_len()),
-            offload: AtomicBool::new(line.sender.offload()),
-            line: Mutex::new(Some(line)),
+            datagram_len: AtomicUsize::new(sender.datagram_len()),
+            offload: AtomicBool::new(sender.offload()),
+            line: Mutex::new(Some(Line::new(sender, pacer))),
             open: AtomicBool::new(true),
+            halted: AtomicBool::new(false),
             tally: Tally::default(),
         }
     }
@@ -131,15 +82,27 @@ impl Transmitter {
         self.stream
     }
 
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Closes the socket; `true` the first time.
-    pub(crate) fn close(&self) -> bool {
-        let first = self.open.swap(false, Ordering::AcqRel);
+    /// Lets nothing new in; `true` the first time.
+    pub(crate) fn shut(&self) -> bool {
+        self.open.swap(false, Ordering::AcqRel)
+    }
+
+    /// Ends what is under way and closes the socket.
+    pub(crate) fn halt(&self) {
+        self.halted.store(true, Ordering::Release);
         *lock(&self.line) = None;
-        first
+    }
+
+    fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
     }
 
     /// Whether trains go out by segmentation offload.
@@ -147,66 +110,75 @@ impl Transmitter {
         self.offload.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn set_offload(&self, offload: bool) {
+        self.offload.store(offload, Ordering::Relaxed);
+    }
+
     /// The longest datagram.
     pub(crate) fn datagram_len(&self) -> usize {
         self.datagram_len.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_failure(&self) {
-        self.tally.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn statistics(&self) -> BroadcasterStatistics {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        BroadcasterStatistics {
-            messages: of(&self.tally.messages),
-            bytes: of(&self.tally.bytes),
-            datagrams: of(&self.tally.datagrams),
-            numbers: of(&self.tally.numbers),
-            failed: of(&self.tally.failed),
-            restarted: of(&self.tally.restarted),
-            paced: Duration::from_nanos(of(&self.tally.paced_nanos)),
-        }
+    fn set_datagram_len(&self, len: usize) {
+        self.datagram_len.store(len, Ordering::Relaxed);
     }
 
     /// Sends one message and tells its number.
-    pub(crate) fn transmit(
-        &self,
-        head: &BodyHead,
-        payload: &[u8],
-        blocking: Blocking,
-    ) -> Result<u64, PublishError> {
-        let number = self.persist(head, payload, blocking)?;
-        self.tally.messages.fetch_add(1, Ordering::Relaxed);
-        let len = payload.len() as u64;
-        self.tally.bytes.fetch_add(len, Ordering::Relaxed);
+    pub(crate) fn transmit(&self, job: &Job<'_>) -> Result<u64, PublishError> {
+        let number = self.persist(job)?;
+        self.tally.messages(1, job.payload.len() as u64);
         Ok(number)
     }
 
     /// Begins anew while that helps.
-    fn persist(
-        &self,
-        head: &BodyHead,
-        payload: &[u8],
-        blocking: Blocking,
-    ) -> Result<u64, PublishError> {
+    fn persist(&self, job: &Job<'_>) -> Result<u64, PublishError> {
         let (mut restarts, mut earlier) = (0, 0);
         let mut waiting = None;
+        let mut job = *job;
         loop {
-            match self.attempt(head, payload, blocking) {
+            match self.attempt(&job) {
                 Ok(number) => return Ok(number),
                 Err(Failure::Publish(error)) => {
-                    let of = datagrams(head, payload, self.datagram_len());
+                    let of = job.datagrams(self.datagram_len());
                     return Err(after(earlier, of, error));
                 }
                 Err(Failure::Shrunk { max, sent }) => {
                     earlier += sent;
                     restarts += 1;
-                    self.datagram_len.store(max, Ordering::Relaxed);
-                    self.tally.restarted.fetch_add(1, Ordering::Relaxed);
+                    self.set_datagram_len(max);
+                    self.tally.restarted();
                     if restarts == MOST_RESTARTS {
                         return Err(PublishError::MtuUnstable { times: restarts });
                     }
+                    if sent > 0 {
+                        job.number = job.upstream.map(Upstream::take_number);
+                    }
+                }
+                Err(Failure::NotYet(kind)) => {
+                    let since = *waiting.get_or_insert_with(Instant::now);
+                    self.await_ready(since, kind, job.blocking)?;
+                }
+            }
+        }
+    }
+
+    /// Sends what is left of a train that messages share. What cannot be sent
+    /// stays in it.
+    pub(crate) fn transmit_train(
+        &self,
+        train: &mut Train,
+        upstream: Option<&dyn Upstream>,
+        blocking: Blocking,
+    ) -> Result<(), PublishError> {
+        let mut waiting = None;
+        while !train.is_cut() {
+            match self.attempt_train(train, blocking) {
+                Ok(()) => return Ok(()),
+                Err(Failure::Publish(error)) => return Err(error),
+                Err(Failure::Shrunk { max, .. }) => {
+                    self.set_datagram_len(max);
+                    self.tally.restarted();
+                    train.cut();
                 }
                 Err(Failure::NotYet(kind)) => {
                     let since = *waiting.get_or_insert_with(Instant::now);
@@ -214,6 +186,53 @@ impl Transmitter {
                 }
             }
         }
+        self.transmit_singly(train, upstream, blocking)
+    }
+
+    fn attempt_train(&self, train: &mut Train, blocking: Blocking) -> Result<(), Failure> {
+        let mut guard = self.clear_to_send(train.bytes_left().len(), blocking)?;
+        let line = guard.as_mut().ok_or(PublishError::Closed)?;
+        line.send_train(self, train, blocking)
+    }
+
+    /// Sends each message of a train by itself, as the link carries them now. It
+    /// is once for a fall of the MTU that this costs a system call a message.
+    fn transmit_singly(
+        &self,
+        train: &mut Train,
+        upstream: Option<&dyn Upstream>,
+        blocking: Blocking,
+    ) -> Result<(), PublishError> {
+        let numbered = train.is_numbered();
+        let (mut done, mut numbers) = (0, 0..0);
+        let result = train.left().try_for_each(|message| {
+            let number = self.transmit_again(&message, numbered, upstream, blocking)?;
+            let first = if done == 0 { number } else { numbers.start };
+            numbers = first..number + 1;
+            done += 1;
+            Ok(())
+        });
+        train.sent_singly(done, numbers);
+        result
+    }
+
+    fn transmit_again(
+        &self,
+        message: &WholeMessage<'_>,
+        numbered: bool,
+        upstream: Option<&dyn Upstream>,
+        blocking: Blocking,
+    ) -> Result<u64, PublishError> {
+        // It was written by us: it decodes, and its head is as it was.
+        let body = Body::decode(message.body).map_err(unsendable)?;
+        let head = BodyHead::new(body.topic(), &body.metadata()).map_err(unsendable)?;
+        self.transmit(&Job {
+            head: &head,
+            payload: body.payload(),
+            blocking,
+            number: numbered.then_some(message.number),
+            upstream,
+        })
     }
 
     /// Sleeps a moment, without the lock, if there is time left.
@@ -225,7 +244,7 @@ impl Transmitter {
     ) -> Result<(), PublishError> {
         match blocking {
             Blocking::No => Err(PublishError::WouldBlock),
-            Blocking::Yes if !self.is_open() => Err(PublishError::Closed),
+            Blocking::Yes if self.is_halted() => Err(PublishError::Closed),
             Blocking::Yes if since.elapsed() >= READY_TIMEOUT => Err(PublishError::Interface(kind)),
             Blocking::Yes => {
                 thread::sleep(READY_POLL);
@@ -234,68 +253,55 @@ impl Transmitter {
         }
     }
 
-    fn attempt(&self, head: &BodyHead, payload: &[u8], blocking: Blocking) -> Result<u64, Failure> {
+    fn attempt(&self, job: &Job<'_>) -> Result<u64, Failure> {
         let datagram_len = self.datagram_len();
-        match datagrams(head, payload, datagram_len) {
-            1 => self.send_whole(head, payload, blocking),
-            of => self.send_fragments(head, payload, datagram_len, of, blocking),
+        match job.datagrams(datagram_len) {
+            1 => self.send_whole(job),
+            of => self.send_fragments(job, datagram_len, of),
         }
     }
 
-    fn send_whole(
-        &self,
-        head: &BodyHead,
-        payload: &[u8],
-        blocking: Blocking,
-    ) -> Result<u64, Failure> {
-        let body_len = head.as_bytes().len() + payload.len();
-        let datagram_len = WHOLE_MESSAGE_OVERHEAD + body_len;
-        let mut guard = self.clear_to_send(datagram_len, blocking)?;
+    fn send_whole(&self, job: &Job<'_>) -> Result<u64, Failure> {
+        let datagram_len = WHOLE_MESSAGE_OVERHEAD + job.body_len();
+        let mut guard = self.clear_to_send(datagram_len, job.blocking)?;
         let line = guard.as_mut().ok_or(PublishError::Closed)?;
-        let number = line.next_number;
-        let prefix = whole_message_prefix(self.stream, line.next_sequence, number, body_len)
-            .ok_or_else(|| Failure::Shrunk {
-                max: line.sender.datagram_len(),
-                sent: 0,
-            })?;
-        let slices = [
-            IoSlice::new(&prefix),
-            IoSlice::new(head.as_bytes()),
-            IoSlice::new(payload),
-        ];
-        line.send(self, &slices, datagram_len, 1, blocking)
-            .map_err(|error| failure(error.kind))?;
-        line.take_number(&self.tally);
+        let number = job.number.unwrap_or(line.next_number());
+        line.send_whole(self, number, job)?;
+        if job.number.is_none() {
+            line.take_numbers(self, 1);
+        }
         Ok(number)
     }
 
     fn send_fragments(
         &self,
-        head: &BodyHead,
-        payload: &[u8],
+        job: &Job<'_>,
         datagram_len: usize,
         of: usize,
-        blocking: Blocking,
     ) -> Result<u64, Failure> {
-        let in_train = Sender::train_len(datagram_len).min(TRAIN);
+        let blocking = job.blocking;
+        let in_train = Sender::train_len(datagram_len).min(MOST_DATAGRAMS);
         let train_bytes = |left: usize| left.min(in_train) * datagram_len;
         let first = match blocking {
             Blocking::Yes => train_bytes(of),
             // Admitted as a whole: a message begun must not wait for the pacing.
-            Blocking::No => head.as_bytes().len() + payload.len() + of * FRAGMENT_OVERHEAD,
+            Blocking::No => job.body_len() + of * FRAGMENT_OVERHEAD,
         };
         let mut guard = self.clear_to_send(first, blocking)?;
         let line = guard.as_mut().ok_or(PublishError::Closed)?;
-        let number = line.next_number;
-        let mut fragments = fragmenter(number, head, payload, datagram_len)?;
+        let number = job.number.unwrap_or(line.next_number());
+        let mut fragments = job.fragmenter(number, datagram_len)?;
         let mut outcome = line.send_fragments(self, &mut fragments, in_train, blocking);
-        if fragments.len() < of {
-            line.take_number(&self.tally);
+        if fragments.len() < of && job.number.is_none() {
+            line.take_numbers(self, 1);
         }
         while outcome.is_ok() && fragments.len() > 0 {
             // Others may go between the trains of a message that waits.
             if blocking == Blocking::Yes {
                 drop(guard);
+                if let Some(upstream) = job.upstream {
+                    upstream.between_trains();
+                }
                 guard = self
                     .clear_to_send(train_bytes(fragments.len()), blocking)
                     .map_err(|error| after(of - fragments.len(), of, error))?;
@@ -338,8 +344,8 @@ impl Transmitter {
         let delay = line.pacer.delay(now, bytes);
         if blocking == Blocking::No {
             line.admit(bytes, delay)?;
-        } else {
-            self.look_at_mtu(line, now);
+        } else if let Some(len) = line.look_at_mtu(now) {
+            self.set_datagram_len(len);
         }
         line.pacer.sent(now, bytes);
         if delay.is_zero() || blocking == Blocking::No {
@@ -350,144 +356,52 @@ impl Transmitter {
         Ok(lock(&self.line))
     }
 
-    /// Sleeps until `delay` after `since`, or until closed.
+    /// Sleeps until `delay` after `since`, or until halted.
     fn pause(&self, since: Instant, delay: Duration) -> Result<(), PublishError> {
         while let Some(left) = delay
             .checked_sub(since.elapsed())
             .filter(|it| !it.is_zero())
         {
-            if !self.is_open() {
+            if self.is_halted() {
                 return Err(PublishError::Closed);
             }
             thread::sleep(left.min(LONGEST_SLEEP));
         }
-        let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.tally.paced_nanos.fetch_add(waited, Ordering::Relaxed);
+        self.tally.paced(since.elapsed());
         Ok(())
     }
+}
 
-    /// Makes use of an MTU that was raised again, now and then.
-    fn look_at_mtu(&self, line: &mut Line, now: Instant) {
-        if line.sender.is_limited() && now.duration_since(line.mtu_looked) >= MTU_LOOK {
-            line.mtu_looked = now;
-            if let Ok(len) = line.sender.refresh_mtu() {
-                self.datagram_len.store(len, Ordering::Relaxed);
-            }
+impl<'a> Job<'a> {
+    fn body_len(&self) -> usize {
+        self.head.as_bytes().len() + self.payload.len()
+    }
+
+    /// How many datagrams of up to `datagram_len` bytes the message takes.
+    fn datagrams(&self, datagram_len: usize) -> usize {
+        let body_len = self.body_len();
+        if body_len + WHOLE_MESSAGE_OVERHEAD <= datagram_len {
+            return 1;
         }
+        let fragment = datagram_len.saturating_sub(FRAGMENT_OVERHEAD).max(1);
+        body_len.div_ceil(fragment)
+    }
+
+    fn fragmenter(&self, number: u64, datagram_len: usize) -> Result<Fragmenter<'a>, PublishError> {
+        let fragments = Fragmenter::new(number, self.head, self.payload, datagram_len);
+        fragments.map_err(|error| match error {
+            FragmentError::TooLong { len } => PublishError::TooLarge {
+                len,
+                max: u32::MAX as usize - self.head.as_bytes().len(),
+            },
+            // The link's MTU fell below what IPv6 demands (1280).
+            error => unsendable(error),
+        })
     }
 }
 
-impl Line {
-    /// The next number is in use: something of its message was sent.
-    fn take_number(&mut self, tally: &Tally) {
-        self.next_number += 1;
-        tally.numbers.store(self.next_number, Ordering::Relaxed);
-    }
-
-    /// Whether `bytes` may go now, and at all, without waiting.
-    fn admit(&self, bytes: usize, delay: Duration) -> Result<(), PublishError> {
-        match self.pacer.rate() {
-            Some(rate) if bytes > rate.burst => Err(PublishError::ExceedsBurst {
-                len: bytes,
-                burst: rate.burst,
-            }),
-            _ if delay.is_zero() => Ok(()),
-            _ => Err(PublishError::WouldBlock),
-        }
-    }
-
-    /// Sends the next train of `fragments`, and takes from it what was sent.
-    fn send_fragments(
-        &mut self,
-        transmitter: &Transmitter,
-        fragments: &mut Fragmenter<'_>,
-        in_train: usize,
-        blocking: Blocking,
-    ) -> Result<(), Failure> {
-        let count = fragments.len().min(in_train);
-        let mut prefixes = [[0; FRAGMENT_OVERHEAD]; TRAIN];
-        let mut sequence = self.next_sequence;
-        for (prefix, fragment) in prefixes.iter_mut().zip(fragments.clone().take(count)) {
-            *prefix = fragment.prefix(transmitter.stream, sequence);
-            sequence = sequence.wrapping_add(1);
-        }
-        let mut slices = [IoSlice::new(&[]); 3 * TRAIN];
-        let parts = prefixes
-            .iter()
-            .zip(fragments.clone().take(count))
-            .flat_map(|(prefix, fragment)| [&prefix[..], fragment.head, fragment.payload])
-            .filter(|part| !part.is_empty());
-        let mut used = 0;
-        for (slice, part) in slices.iter_mut().zip(parts) {
-            *slice = IoSlice::new(part);
-            used += 1;
-        }
-        let datagram_len = usize::from(fragments.fragment_size()) + FRAGMENT_OVERHEAD;
-        let slices = slices.get(..used).unwrap_or_default();
-        let sent = self.send(transmitter, slices, datagram_len, count, blocking);
-        let (taken, result) = match sent {
-            Ok(()) => (count, Ok(())),
-            Err(error) => (error.sent, Err(failure(error.kind))),
-        };
-        if taken > 0 {
-            fragments.nth(taken - 1);
-        }
-        result
-    }
-
-    /// Sends one train of `count` datagrams and accounts for it.
-    fn send(
-        &mut self,
-        transmitter: &Transmitter,
-        slices: &[IoSlice<'_>],
-        datagram_len: usize,
-        count: usize,
-        blocking: Blocking,
-    ) -> Result<(), SendError> {
-        let result = self.sender.send_train(slices, datagram_len, blocking);
-        let sent = result.as_ref().map_or_else(|error| error.sent, |()| count) as u64;
-        self.next_sequence += sent;
-        let tally = &transmitter.tally;
-        tally.datagrams.fetch_add(sent, Ordering::Relaxed);
-        let offload = self.sender.offload();
-        transmitter.offload.store(offload, Ordering::Relaxed);
-        result
-    }
-}
-
-/// How many datagrams of up to `datagram_len` bytes a message takes.
-fn datagrams(head: &BodyHead, payload: &[u8], datagram_len: usize) -> usize {
-    let body_len = head.as_bytes().len() + payload.len();
-    if body_len + WHOLE_MESSAGE_OVERHEAD <= datagram_len {
-        return 1;
-    }
-    let fragment = datagram_len.saturating_sub(FRAGMENT_OVERHEAD).max(1);
-    body_len.div_ceil(fragment)
-}
-
-fn fragmenter<'a>(
-    number: u64,
-    head: &'a BodyHead,
-    payload: &'a [u8],
-    datagram_len: usize,
-) -> Result<Fragmenter<'a>, PublishError> {
-    Fragmenter::new(number, head, payload, datagram_len).map_err(|error| match error {
-        FragmentError::TooLong { len } => PublishError::TooLarge {
-            len,
-            max: u32::MAX as usize - head.as_bytes().len(),
-        },
-        // The link's MTU fell below what IPv6 demands (1280).
-        error => PublishError::Interface(SendErrorKind::Io(std::io::Error::other(error))),
-    })
-}
-
-fn failure(kind: SendErrorKind) -> Failure {
-    match kind {
-        SendErrorKind::TooLong { max, .. } => Failure::Shrunk { max, sent: 0 },
-        SendErrorKind::WouldBlock => PublishError::WouldBlock.into(),
-        SendErrorKind::NotReady { soon: true, .. } => Failure::NotYet(kind),
-        kind => PublishError::Interface(kind).into(),
-    }
+fn unsendable(error: impl std::error::Error + Send + Sync + 'static) -> PublishError {
+    PublishError::Interface(SendErrorKind::Io(std::io::Error::other(error)))
 }
 
 /// The error that came after `earlier` datagrams of a message had been sent, which

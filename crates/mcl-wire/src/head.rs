@@ -110,6 +110,11 @@ impl BodyHead {
         self.len
     }
 
+    /// Where in the head the publish time is.
+    pub(crate) const fn time_at(&self) -> Option<usize> {
+        self.time_at
+    }
+
     /// The hash of the topic, for fragments.
     #[must_use]
     pub const fn topic_hash(&self) -> TopicHash {

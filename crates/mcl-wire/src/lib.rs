@@ -466,4 +466,4 @@ pub use metadata::{
 };
 pub use topic::{MAX_TOPIC_LEN, TopicHash};
 pub use tracker::{Arrival, MAX_JUMP, RESTART_WINDOW, SequenceCounts, SequenceTracker};
-pub use writer::{DatagramWriter, Full, WriterState};
+pub use writer::{DatagramWriter, Full, WriterState, shift_numbers};

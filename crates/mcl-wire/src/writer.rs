@@ -96,7 +96,41 @@ impl<'b> DatagramWriter<'b> {
     /// [`Full`] if the message does not fit; nothing is written then.
     #[inline]
     pub fn message(&mut self, number: u64, head: &BodyHead, payload: &[u8]) -> Result<(), Full> {
-        let full = self.full(number, head.len().saturating_add(payload.len()));
+        self.frame(number, head, payload)?;
+        self.state.previous = Some(number);
+        Ok(())
+    }
+
+    /// As [`message`](Self::message), with `nanoseconds` as the publish time in
+    /// place of the one in `head`, if that has one: the head of many messages
+    /// need not be copied to be stamped.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the message does not fit; nothing is written then.
+    #[inline]
+    pub fn message_published_at(
+        &mut self,
+        nanoseconds: u64,
+        number: u64,
+        head: &BodyHead,
+        payload: &[u8],
+    ) -> Result<(), Full> {
+        let body_at = self.frame(number, head, payload)?;
+        self.state.previous = Some(number);
+        if let Some(time_at) = head.time_at() {
+            let body = self.buffer.get_mut(body_at..).unwrap_or_default();
+            Writer::new(body.get_mut(time_at..).unwrap_or_default())
+                .put(&nanoseconds.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Appends the frame of a message and tells where its body begins.
+    #[inline]
+    fn frame(&mut self, number: u64, head: &BodyHead, payload: &[u8]) -> Result<usize, Full> {
+        let body_len = head.len().saturating_add(payload.len());
+        let full = self.full(number, body_len);
         let needed = full.needed;
         if needed > full.available {
             return Err(full);
@@ -113,8 +147,7 @@ impl<'b> DatagramWriter<'b> {
         }
         writer.put(head.as_bytes()).put(payload);
         self.state.len = self.state.len.saturating_add(needed);
-        self.state.previous = Some(number);
-        Ok(())
+        Ok(self.state.len.saturating_sub(body_len))
     }
 
     /// What a message of `body_len` bytes would need.
@@ -166,6 +199,26 @@ impl<'b> DatagramWriter<'b> {
     #[must_use]
     pub const fn finish(self) -> usize {
         self.state.len
+    }
+}
+
+/// Adds `by`, modulo 2^64, to the number of the first message in `datagram`, and
+/// so to those that follow from it: messages written before their numbers were
+/// known. `false`, with nothing changed, if the datagram does not begin with a
+/// numbered whole message after a plain header.
+pub fn shift_numbers(datagram: &mut [u8], by: u64) -> bool {
+    let Some((frame, body)) = datagram
+        .get_mut(HEADER_LEN..)
+        .and_then(<[u8]>::split_first_chunk_mut::<FRAME_HEADER_LEN>)
+    else {
+        return false;
+    };
+    match (frame, body.first_chunk_mut()) {
+        ([FRAME_MESSAGE, FRAME_FLAG_NUMBERED, ..], Some(number)) => {
+            *number = u64::from_be_bytes(*number).wrapping_add(by).to_be_bytes();
+            true
+        }
+        _ => false,
     }
 }
 
@@ -255,6 +308,56 @@ mod tests {
         assert_eq!(writer.len(), MAX_DATAGRAM_LEN);
         writer.pad_to(usize::MAX);
         assert_eq!(writer.finish(), MAX_DATAGRAM_LEN);
+    }
+
+    #[test]
+    fn numbers_are_shifted_once_they_are_known() {
+        let mut buffer = [0; 100];
+        let mut writer = DatagramWriter::new(&mut buffer, HEADER).unwrap();
+        writer.message(0, &head(), &[1]).unwrap();
+        writer.message(1, &head(), &[2]).unwrap();
+        let len = writer.finish();
+        assert!(shift_numbers(&mut buffer[..len], 7));
+        let (_, frames) = Header::decode(&buffer[..len]).unwrap();
+        let numbers = frames.map(|frame| match frame {
+            Ok(Frame::Message(message)) => message.number,
+            other => panic!("{other:?}"),
+        });
+        assert!(numbers.eq([7, 8]));
+        assert!(shift_numbers(&mut buffer[..len], 0u64.wrapping_sub(7)));
+        assert_eq!(buffer[HEADER_LEN + 4..HEADER_LEN + 12], [0; 8]);
+
+        let mut padded = [0; HEADER_LEN + 20];
+        DatagramWriter::new(&mut padded, HEADER).unwrap();
+        assert!(!shift_numbers(&mut padded, 1));
+        assert!(!shift_numbers(&mut buffer[..HEADER_LEN + 11], 1));
+        assert!(!shift_numbers(&mut [], 1));
+    }
+
+    #[test]
+    fn stamped_while_written() {
+        let stamped = |time| {
+            let metadata = Metadata::new().with_publish_time(time).with_schema(9);
+            BodyHead::new(Some("topic"), &metadata).unwrap()
+        };
+        let mut expected = [0; 120];
+        let mut writer = DatagramWriter::new(&mut expected, HEADER).unwrap();
+        writer.message(3, &stamped(5), b"one").unwrap();
+        writer.message(4, &stamped(6), b"").unwrap();
+        writer.message(5, &head(), b"timeless").unwrap();
+        let mut buffer = [0; 120];
+        let mut writer = DatagramWriter::new(&mut buffer, HEADER).unwrap();
+        let unstamped = stamped(0);
+        for (time, number, head, payload) in [
+            (5, 3, &unstamped, &b"one"[..]),
+            (6, 4, &unstamped, b""),
+            (7, 5, &head(), b"timeless"),
+        ] {
+            writer
+                .message_published_at(time, number, head, payload)
+                .unwrap();
+        }
+        assert_eq!(buffer, expected);
     }
 
     #[test]

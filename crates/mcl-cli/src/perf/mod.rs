@@ -15,7 +15,6 @@ mod report;
 mod subscribe;
 mod tally;
 mod tuning;
-mod upcoming;
 mod watch;
 
 use clap::Subcommand;

@@ -8,7 +8,7 @@ use mcl_udp::RawBroadcaster;
 
 use super::report::{Report, Sent};
 use super::tuning::Tuning;
-use super::{cpu, payload, upcoming};
+use super::{cpu, payload};
 use crate::arguments::Network;
 use crate::failure::Failure;
 use crate::signals::Stop;
@@ -64,7 +64,8 @@ impl Pub {
             None => blast(&broadcaster, &mut payload, &limit)?,
             Some(interval) => paced(&broadcaster, &mut payload, &limit, (begun, interval))?,
         };
-        upcoming::flush(&broadcaster)?;
+        // What coalescing holds back belongs to the time as well.
+        broadcaster.flush()?;
         let (elapsed, cpu) = (begun.elapsed(), cpu::used() - before);
 
         let totals = (msgs, msgs * self.size as u64);

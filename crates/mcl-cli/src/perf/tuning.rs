@@ -8,7 +8,6 @@ use mcl_udp::{
     RawBroadcaster, RawListener,
 };
 
-use super::upcoming;
 use crate::arguments::Network;
 use crate::failure::Failure;
 
@@ -65,7 +64,7 @@ impl Tuning {
             builder = builder.datagram_len(bytes);
         }
         if let Some(delay) = self.coalesce {
-            builder = upcoming::coalesce(builder, Duration::from_micros(delay))?;
+            builder = builder.coalesce(Duration::from_micros(delay));
         }
         Ok(builder.open()?)
     }

@@ -1,0 +1,206 @@
+//! What the lock that sends guards: the socket, the pacing, the numbers.
+
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use mcl_net::{Blocking, Pacer, SendError, SendErrorKind, Sender};
+use mcl_wire::{FRAGMENT_OVERHEAD, Fragmenter, whole_message_prefix};
+
+use crate::error::PublishError;
+use crate::train::Train;
+use crate::transmitter::{Job, Transmitter};
+
+/// The most datagrams in a train; [`Sender::train_len`] never says more.
+pub(crate) const MOST_DATAGRAMS: usize = 64;
+
+/// How often a sender that is limited by the MTU looks whether it was raised.
+const MTU_LOOK: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) sender: Sender,
+    pub(crate) pacer: Pacer,
+    next_sequence: u64,
+    next_number: u64,
+    /// When the MTU was looked at last.
+    mtu_looked: Instant,
+}
+
+/// A failed attempt to send a message.
+pub(crate) enum Failure {
+    /// The MTU fell, after so many datagrams: begin anew with shorter ones.
+    Shrunk { max: usize, sent: usize },
+    /// Nothing was sent: the interface's address is not usable yet.
+    NotYet(SendErrorKind),
+    /// Final.
+    Publish(PublishError),
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        Self::Publish(error)
+    }
+}
+
+impl From<SendErrorKind> for Failure {
+    fn from(kind: SendErrorKind) -> Self {
+        match kind {
+            SendErrorKind::TooLong { max, .. } => Self::Shrunk { max, sent: 0 },
+            SendErrorKind::WouldBlock => PublishError::WouldBlock.into(),
+            SendErrorKind::NotReady { soon: true, .. } => Self::NotYet(kind),
+            kind => PublishError::Interface(kind).into(),
+        }
+    }
+}
+
+impl Line {
+    pub(crate) fn new(sender: Sender, pacer: Pacer) -> Self {
+        Self {
+            sender,
+            pacer,
+            next_sequence: 0,
+            next_number: 0,
+            mtu_looked: Instant::now(),
+        }
+    }
+
+    /// The number of the next message, where the line gives them out.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// The next numbers are in use: something of their messages was sent.
+    pub(crate) fn take_numbers(&mut self, transmitter: &Transmitter, count: u64) {
+        self.next_number += count;
+        transmitter.tally().numbers(self.next_number);
+    }
+
+    /// Whether `bytes` may go now, and at all, without waiting.
+    pub(crate) fn admit(&self, bytes: usize, delay: Duration) -> Result<(), PublishError> {
+        match self.pacer.rate() {
+            Some(rate) if bytes > rate.burst => Err(PublishError::ExceedsBurst {
+                len: bytes,
+                burst: rate.burst,
+            }),
+            _ if delay.is_zero() => Ok(()),
+            _ => Err(PublishError::WouldBlock),
+        }
+    }
+
+    /// Makes use of an MTU that was raised again, now and then; tells the longest
+    /// datagram if it has looked.
+    pub(crate) fn look_at_mtu(&mut self, now: Instant) -> Option<usize> {
+        if !self.sender.is_limited() || now.duration_since(self.mtu_looked) < MTU_LOOK {
+            return None;
+        }
+        self.mtu_looked = now;
+        self.sender.refresh_mtu().ok()
+    }
+
+    /// Sends a message that fits one datagram, under `number`.
+    pub(crate) fn send_whole(
+        &mut self,
+        transmitter: &Transmitter,
+        number: u64,
+        job: &Job<'_>,
+    ) -> Result<(), Failure> {
+        let head = job.head.as_bytes();
+        let body_len = head.len() + job.payload.len();
+        let (stream, sequence) = (transmitter.stream(), self.next_sequence);
+        let prefix =
+            whole_message_prefix(stream, sequence, number, body_len).ok_or(Failure::Shrunk {
+                max: self.sender.datagram_len(),
+                sent: 0,
+            })?;
+        let slices = [
+            IoSlice::new(&prefix),
+            IoSlice::new(head),
+            IoSlice::new(job.payload),
+        ];
+        let datagram_len = prefix.len() + body_len;
+        self.send(transmitter, &slices, datagram_len, 1, job.blocking)
+            .map_err(|error| error.kind.into())
+    }
+
+    /// Sends the next train of `fragments`, and takes from it what was sent.
+    pub(crate) fn send_fragments(
+        &mut self,
+        transmitter: &Transmitter,
+        fragments: &mut Fragmenter<'_>,
+        in_train: usize,
+        blocking: Blocking,
+    ) -> Result<(), Failure> {
+        let count = fragments.len().min(in_train);
+        let mut prefixes = [[0; FRAGMENT_OVERHEAD]; MOST_DATAGRAMS];
+        let mut sequence = self.next_sequence;
+        for (prefix, fragment) in prefixes.iter_mut().zip(fragments.clone().take(count)) {
+            *prefix = fragment.prefix(transmitter.stream(), sequence);
+            sequence = sequence.wrapping_add(1);
+        }
+        let mut slices = [IoSlice::new(&[]); 3 * MOST_DATAGRAMS];
+        let parts = prefixes
+            .iter()
+            .zip(fragments.clone().take(count))
+            .flat_map(|(prefix, fragment)| [&prefix[..], fragment.head, fragment.payload])
+            .filter(|part| !part.is_empty());
+        let mut used = 0;
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+            used += 1;
+        }
+        let datagram_len = usize::from(fragments.fragment_size()) + FRAGMENT_OVERHEAD;
+        let slices = slices.get(..used).unwrap_or_default();
+        let sent = self.send(transmitter, slices, datagram_len, count, blocking);
+        let (taken, result) = match sent {
+            Ok(()) => (count, Ok(())),
+            Err(error) => (error.sent, Err(error.kind.into())),
+        };
+        if taken > 0 {
+            fragments.nth(taken - 1);
+        }
+        result
+    }
+
+    /// Sends what is left of `train`, numbers its messages if nobody has yet, and
+    /// takes note in it of what was sent.
+    pub(crate) fn send_train(
+        &mut self,
+        transmitter: &Transmitter,
+        train: &mut Train,
+        blocking: Blocking,
+    ) -> Result<(), Failure> {
+        train.set_first_number(self.next_number);
+        train.set_sequence(self.next_sequence);
+        let count = train.datagrams_left();
+        let slices = [IoSlice::new(train.bytes_left())];
+        let result = self.send(transmitter, &slices, train.segment_len(), count, blocking);
+        let sent = result.as_ref().map_or_else(|error| error.sent, |()| count);
+        if sent > 0 {
+            if !train.is_numbered() {
+                self.take_numbers(transmitter, train.messages());
+                train.fix_numbers();
+            }
+            let (messages, bytes) = train.sent(sent);
+            transmitter.tally().messages(messages, bytes);
+            transmitter.tally().train(messages);
+        }
+        result.map_err(|error| error.kind.into())
+    }
+
+    /// Sends one train of `count` datagrams and accounts for it.
+    fn send(
+        &mut self,
+        transmitter: &Transmitter,
+        slices: &[IoSlice<'_>],
+        datagram_len: usize,
+        count: usize,
+        blocking: Blocking,
+    ) -> Result<(), SendError> {
+        let result = self.sender.send_train(slices, datagram_len, blocking);
+        let sent = result.as_ref().map_or_else(|error| error.sent, |()| count) as u64;
+        self.next_sequence += sent;
+        transmitter.tally().datagrams(sent);
+        transmitter.set_offload(self.sender.offload());
+        result
+    }
+}

@@ -1,0 +1,109 @@
+//! What a broadcaster counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a broadcaster has sent so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BroadcasterStatistics {
+    /// Messages published whole: the kernel has all of each. A message that
+    /// waits for company is not among them yet.
+    pub messages: u64,
+    /// Payload bytes of these.
+    pub bytes: u64,
+    /// Those of them that went in a train which messages share, alone in it or
+    /// not: by [`coalesce`](crate::BroadcasterBuilder::coalesce) or in a batch.
+    pub coalesced: u64,
+    /// Such trains: system calls, where segmentation offload is to be had.
+    pub trains: u64,
+    /// Datagrams handed to the kernel, those of failed messages included. The
+    /// datagrams of a stream are numbered from 0 to one less than this.
+    pub datagrams: u64,
+    /// Message numbers given out, those of failed, unsent and restarted messages
+    /// included: once nothing waits, `numbers - messages` is what no listener can
+    /// have got whole.
+    pub numbers: u64,
+    /// Publish calls that failed, having sent something or not.
+    pub failed: u64,
+    /// Messages that were accepted and then could not be sent; see
+    /// [`flush`](crate::Broadcaster::flush).
+    pub unsent: u64,
+    /// How often a message, or a train of them, was begun anew because the MTU
+    /// fell; a message under a new number if some of it had gone out.
+    pub restarted: u64,
+    /// Time spent waiting for the pacing.
+    pub paced: Duration,
+}
+
+/// The counters behind [`BroadcasterStatistics`].
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    coalesced: AtomicU64,
+    trains: AtomicU64,
+    datagrams: AtomicU64,
+    failed: AtomicU64,
+    restarted: AtomicU64,
+    numbers: AtomicU64,
+    paced_nanos: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+impl Tally {
+    /// `messages` of so many payload bytes are sent whole.
+    pub(crate) fn messages(&self, messages: u64, bytes: u64) {
+        add(&self.messages, messages);
+        add(&self.bytes, bytes);
+    }
+
+    /// These were messages of one train.
+    pub(crate) fn train(&self, messages: u64) {
+        add(&self.coalesced, messages);
+        add(&self.trains, 1);
+    }
+
+    pub(crate) fn datagrams(&self, sent: u64) {
+        add(&self.datagrams, sent);
+    }
+
+    pub(crate) fn failed(&self) {
+        add(&self.failed, 1);
+    }
+
+    pub(crate) fn restarted(&self) {
+        add(&self.restarted, 1);
+    }
+
+    /// So many numbers are given out now, in all.
+    pub(crate) fn numbers(&self, numbers: u64) {
+        self.numbers.store(numbers, Ordering::Relaxed);
+    }
+
+    pub(crate) fn paced(&self, waited: Duration) {
+        add(
+            &self.paced_nanos,
+            u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX),
+        );
+    }
+
+    pub(crate) fn statistics(&self) -> BroadcasterStatistics {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        BroadcasterStatistics {
+            messages: of(&self.messages),
+            bytes: of(&self.bytes),
+            coalesced: of(&self.coalesced),
+            trains: of(&self.trains),
+            datagrams: of(&self.datagrams),
+            numbers: of(&self.numbers),
+            failed: of(&self.failed),
+            unsent: 0,
+            restarted: of(&self.restarted),
+            paced: Duration::from_nanos(of(&self.paced_nanos)),
+        }
+    }
+}
