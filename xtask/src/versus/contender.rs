@@ -174,11 +174,12 @@ impl Contender {
 }
 
 /// Huge datagrams, which IP fragments: the better of two settings for all but the
-/// smallest messages.
+/// smallest messages. Multicast is asked for: with a single reader Cyclone DDS would
+/// send unicast, which on one machine goes over `lo` and its MTU of 65,536.
 fn cyclone_settings() -> String {
     format!(
         "<CycloneDDS><Domain><General><Interfaces>\
-         <NetworkInterface name=\"{INTERFACE}\" multicast=\"true\"/></Interfaces>\
+         <NetworkInterface name=\"{INTERFACE}\" multicast=\"true\" prefer_multicast=\"true\"/></Interfaces>\
          <AllowMulticast>true</AllowMulticast>\
          <MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>\
          <Internal><SocketReceiveBufferSize min=\"4MiB\"/></Internal></Domain></CycloneDDS>"

@@ -115,15 +115,6 @@ impl Plan {
         over
     }
 
-    /// Peers need fewer runs: nothing is to be reached to within a few per cent.
-    fn pairs_against(&self, reference: &Contender) -> usize {
-        if [LCM, CYCLONE].contains(reference) {
-            self.pairs.min(3)
-        } else {
-            self.pairs
-        }
-    }
-
     fn blasts(&self) -> Vec<Pairing> {
         let mut pairings = Vec::new();
         let small: &[usize] = if self.quick { &[64] } else { &[64, 1024] };
@@ -202,7 +193,7 @@ impl Plan {
             void: false,
             failed: None,
         };
-        for _ in 0..self.pairs_against(&reference) {
+        for _ in 0..self.pairs {
             let pair = run(&reference).and_then(|first| Ok((first, run(&contender)?)));
             match pair {
                 Ok((first, second)) => {
@@ -222,7 +213,7 @@ impl Plan {
     fn job(&self, measurement: Measurement, size: usize) -> Job {
         Job {
             size,
-            seconds: if self.quick { 0.3 } else { 0.5 },
+            seconds: if self.quick { 0.2 } else { 0.5 },
             rate: 0.0,
             rounds: if size < MIB { 2000 } else { 200 },
             across: matches!(measurement, Measurement::CableOn | Measurement::CableOff),

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 
 /// From the end of the publisher until the subscriber is asked to end: what is in
 /// buffers by then takes less.
-const SETTLE: Duration = Duration::from_millis(300);
+const SETTLE: Duration = Duration::from_millis(200);
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 

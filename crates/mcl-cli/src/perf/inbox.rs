@@ -22,7 +22,7 @@ impl Inbox {
             return Ok(Self::Pull(Box::new(setup.open_pull()?)));
         }
         let listener = setup.open()?;
-        let queue = listener.queue();
+        let queue = listener.queue_with(tuning.queue());
         Ok(Self::Queue(Box::new(listener), queue))
     }
 

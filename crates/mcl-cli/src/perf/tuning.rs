@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use mcl_udp::{
-    BroadcasterBuilder, Connection, DEFAULT_MAX_MESSAGE_LEN, ListenerBuilder, Pacing, Payload, Raw,
-    RawBroadcaster, RawListener,
+    BroadcasterBuilder, Connection, DEFAULT_MAX_MESSAGE_LEN, ListenerBuilder, Pacing, Payload,
+    QueueOptions, Raw, RawBroadcaster, RawListener,
 };
 
 use crate::arguments::Network;
@@ -28,6 +28,9 @@ pub(super) struct Tuning {
     /// Receive on the calling thread, without any thread of the library's
     #[arg(long, conflicts_with = "inline")]
     pub(super) pull: bool,
+    /// Room for so many messages in the queue that is received from
+    #[arg(long, value_name = "MESSAGES", conflicts_with_all = ["inline", "pull"])]
+    pub(super) queue: Option<usize>,
     /// Poll without sleeping, so long after the last arrival (without a number: always)
     #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "clap's type for an optional value")]
@@ -87,6 +90,14 @@ impl Tuning {
             builder = builder.spin(micros.map_or(Duration::MAX, Duration::from_micros));
         }
         builder
+    }
+
+    pub(super) fn queue(&self) -> QueueOptions {
+        let default = QueueOptions::default();
+        match self.queue {
+            Some(messages) => default.with_max_messages(messages),
+            None => default,
+        }
     }
 
     fn pacing(&self) -> Pacing {
