@@ -11,7 +11,7 @@
 //!
 //! ```no_run
 //! use std::io::IoSlice;
-//! use mcl_net::{Batch, Blocking, Group, InterfaceChoice, Receiver, ReceiverOptions, Sender, SenderOptions, Wait};
+//! use mcl_net::{Blocking, Group, InterfaceChoice, Receiver, ReceiverOptions, Sender, SenderOptions, TrainBuffer, Wait};
 //!
 //! let group = Group::new("ff15::1".parse()?, 26000)?;
 //! let interface = mcl_net::choose(&InterfaceChoice::System, &group)?;
@@ -21,12 +21,10 @@
 //! // Two datagrams of five bytes and one of two, gathered from two slices.
 //! sender.send_train(&[IoSlice::new(b"hello"), IoSlice::new(b"world!!")], 5, Blocking::Yes)?;
 //!
-//! let mut batch = Batch::default();
-//! receiver.recv(&mut batch, Wait::Forever)?;
-//! for train in batch.trains() {
-//!     for datagram in train.datagrams() {
-//!         println!("{} bytes from {}", datagram.len(), train.source());
-//!     }
+//! let mut train = TrainBuffer::new();
+//! receiver.recv(&mut train, Wait::Forever)?;
+//! for datagram in train.datagrams() {
+//!     println!("{} bytes", datagram.len());
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -61,7 +59,7 @@ pub use machine::{
 };
 pub use pacing::{ORDINARY_RECEIVE_BUFFER, PacedRate, Pacer, Pacing, receive_buffer_limit};
 pub use receiver::{
-    Batch, DEFAULT_RECEIVE_BUFFER, DropCounter, Foreign, ReceiveBuffer, Received, Receiver,
-    ReceiverOptions, Train, Wait, Waker,
+    Arrival, DEFAULT_RECEIVE_BUFFER, DropCounter, Foreign, ReceiveBuffer, Received, Receiver,
+    ReceiverOptions, TrainBuffer, Wait, Waker,
 };
 pub use sender::{Blocking, IP_UDP_OVERHEAD, SendError, SendErrorKind, Sender, SenderOptions};

@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use crate::choice::make_one;
 use crate::{
-    Batch, Blocking, Group, Interface, InterfaceError, Reason, Received, Receiver, ReceiverOptions,
-    SendError, Sender, SenderOptions, SocketError, Usability, Wait, interfaces,
+    Blocking, Group, Interface, InterfaceError, Reason, Received, Receiver, ReceiverOptions,
+    SendError, Sender, SenderOptions, SocketError, TrainBuffer, Usability, Wait, interfaces,
 };
 
 /// The receive buffer that a machine should at least grant, in bytes: it takes a
@@ -360,16 +360,15 @@ fn await_token(
     token: &[u8],
     deadline: Instant,
 ) -> Result<bool, SelfTestError> {
-    let mut batch = Batch::new(1);
+    let mut train = TrainBuffer::new();
     for _ in 0..MAX_STRANGERS {
         let received = receiver
-            .recv(&mut batch, Wait::Until(deadline))
+            .recv(&mut train, Wait::Until(deadline))
             .map_err(SelfTestError::Receive)?;
         if received == Received::TimedOut {
             break;
         }
-        let mut datagrams = batch.trains().flat_map(|train| train.datagrams());
-        if datagrams.any(|datagram| datagram == token) {
+        if train.datagrams().any(|datagram| datagram == token) {
             return Ok(true);
         }
     }

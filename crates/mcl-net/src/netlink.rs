@@ -50,6 +50,8 @@ const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_TENTATIVE: u32 = 0x40;
 const RTA_OIF: u16 = 4;
 const AF_INET6: u16 = 10;
+const RTMGRP_LINK: u32 = 0x1;
+const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 
 // What stands before the attributes: struct ifinfomsg, ifaddrmsg, rtmsg; and
 // before the value of one: struct nlattr.
@@ -63,6 +65,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// The kernel cuts a dump into pieces of at most 32 KiB.
 const ANSWER_LEN: usize = 64 * 1024;
+
+/// What a notice of a change is cut to: only that it came matters.
+const NOTICE_LEN: usize = 64;
+
+/// How many notices are read at once; the rest are for the next time.
+const MOST_NOTICES: usize = 64;
 
 /// A dump during which the table changed is asked for again, this often at most.
 const ATTEMPTS: usize = 5;
@@ -132,6 +140,43 @@ impl From<LinkFlags> for LinkState {
             multicast: flags.contains(LinkFlags::Multicast),
             loopback: flags.contains(LinkFlags::Loopback),
         }
+    }
+}
+
+/// Hears of changes to links and to IPv6 addresses, in the network namespace in
+/// which it was made (rtnetlink(7)).
+#[derive(Debug)]
+pub(crate) struct Changes {
+    socket: Socket,
+    scratch: Vec<u8>,
+}
+
+impl Changes {
+    /// Changes from now on.
+    pub(crate) fn subscribe() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.set_non_blocking(true)?;
+        socket.bind(&SocketAddr::new(0, RTMGRP_LINK | RTMGRP_IPV6_IFADDR))?;
+        Ok(Self {
+            socket,
+            scratch: Vec::with_capacity(NOTICE_LEN),
+        })
+    }
+
+    /// Whether anything has changed since the last call. Never waits: one system
+    /// call if nothing has.
+    pub(crate) fn any(&mut self) -> bool {
+        let mut any = false;
+        for _ in 0..MOST_NOTICES {
+            self.scratch.clear();
+            match self.socket.recv(&mut self.scratch, 0) {
+                Ok(_) => any = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return any,
+                // ENOBUFS: there was more than the socket could hold.
+                Err(_) => return true,
+            }
+        }
+        any
     }
 }
 

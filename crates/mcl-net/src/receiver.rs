@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::linux::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use quinn_udp::{RecvMeta, UdpSocketState};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::error::Context;
@@ -24,9 +26,6 @@ pub const DEFAULT_RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// The largest train that receive offload hands over: one IPv6 datagram's worth
 /// of payload (RFC 8200, section 3), rounded up.
 const TRAIN_CAPACITY: usize = 64 * 1024;
-
-/// The most trains that one system call brings.
-const MAX_TRAINS: usize = 16;
 
 /// Options of a [`Receiver`].
 #[derive(Clone, Debug)]
@@ -98,8 +97,11 @@ pub enum Wait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Received {
-    /// Something arrived; the batch holds what of it is for this receiver.
-    Datagrams,
+    /// A train arrived.
+    Train(Arrival),
+    /// Something arrived that is not for this receiver, and was counted
+    /// ([`Receiver::foreign`]).
+    Foreign,
     /// Nothing arrived in time.
     TimedOut,
     /// A [`Waker`] asked to return.
@@ -114,7 +116,8 @@ pub enum Received {
 #[derive(Debug)]
 pub struct Receiver {
     socket: Socket,
-    state: UdpSocketState,
+    /// Room for the control messages of one receive call.
+    control: Vec<u8>,
     wake: Arc<EventFd>,
     group: Group,
     interface: NonZeroU32,
@@ -144,8 +147,7 @@ impl Receiver {
         let receive_buffer = request_receive_buffer(&context, &socket, options.receive_buffer)?;
         bind(&context, &socket)?;
         // Before the join, so that no datagram is queued without arrival information.
-        let state = UdpSocketState::new((&socket).into())
-            .map_err(|error| context.fail(Step::ReceiveOffload, error))?;
+        annotate(&context, &socket)?;
         socket
             .join_multicast_v6(&group.address(), interface.index().get())
             .map_err(|error| context.fail(Step::Join, error))?;
@@ -153,7 +155,7 @@ impl Receiver {
             .map_err(|error| context.fail(Step::Waker, error))?;
         Ok(Self {
             socket,
-            state,
+            control: control_space(),
             wake: Arc::new(wake),
             group,
             interface: interface.index(),
@@ -162,68 +164,90 @@ impl Receiver {
         })
     }
 
-    /// Receives up to a batch of trains of datagrams, waiting as `wait` says.
+    /// Receives a train of datagrams into `buffer`, waiting as `wait` says.
     ///
     /// Datagrams for other groups or from other interfaces are counted
-    /// ([`foreign`](Self::foreign)) and left out of the batch, which may leave it
-    /// empty: a flood of them keeps nobody from deadlines. Without waiting
-    /// this is one system call; only where nothing is there yet comes a second
-    /// (`poll`), during which the thread sleeps.
+    /// ([`foreign`](Self::foreign)) and reported as such, one train a call: a
+    /// flood of them keeps nobody from deadlines. Without waiting this is one
+    /// system call; only where nothing is there yet come two more (`poll`, during
+    /// which the thread sleeps, and the one that receives).
     ///
     /// # Errors
     /// What the system says about the socket, such as `ENETDOWN`; the socket
     /// remains usable.
-    pub fn recv(&mut self, batch: &mut Batch, wait: Wait) -> io::Result<Received> {
+    pub fn recv(&mut self, buffer: &mut TrainBuffer, wait: Wait) -> io::Result<Received> {
+        buffer.arrival = None;
+        let received = self.recv_vectored(&mut [IoSliceMut::new(&mut buffer.bytes)], wait)?;
+        if let Received::Train(arrival) = received {
+            buffer.arrival = Some(arrival);
+        }
+        Ok(received)
+    }
+
+    /// As [`recv`](Self::recv), into slices that are filled one after the other. A
+    /// train can have 64 KiB; what has no room in the slices is lost.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_vectored(
+        &mut self,
+        slices: &mut [IoSliceMut<'_>],
+        wait: Wait,
+    ) -> io::Result<Received> {
         loop {
-            match self.try_recv(batch) {
-                Ok(()) => return Ok(Received::Datagrams),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            match self.try_recv(slices) {
+                Ok(received) => return Ok(received),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) if wait == Wait::No => return Ok(Received::TimedOut),
+                Err(Errno::EAGAIN) => {}
+                Err(error) => return Err(error.into()),
             }
-            match self.sleep(wait)? {
-                Received::Datagrams => {}
-                other => return Ok(other),
+            if let Some(ended) = self.wait(wait)? {
+                return Ok(ended);
             }
         }
     }
 
-    fn try_recv(&mut self, batch: &mut Batch) -> io::Result<()> {
-        batch.filled = 0;
-        let filled = {
-            let mut chunks = batch.bytes.chunks_exact_mut(TRAIN_CAPACITY);
-            let mut slices: [IoSliceMut<'_>; MAX_TRAINS] =
-                std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-            let trains = batch.metas.len();
-            let slices = slices.get_mut(..trains).unwrap_or_default();
-            self.state
-                .recv((&self.socket).into(), slices, &mut batch.metas)?
+    fn try_recv(&mut self, slices: &mut [IoSliceMut<'_>]) -> Result<Received, Errno> {
+        let (fd, control) = (self.socket.as_raw_fd(), &mut self.control);
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let message = recvmsg::<SockaddrIn6>(fd, slices, Some(control), flags)?;
+        let mut notes = Notes::default();
+        for note in message.cmsgs()? {
+            notes.take(&note);
+        }
+        let arrival = Arrival {
+            len: message.bytes,
+            // An empty datagram has no stride, but is one.
+            stride: notes.stride.unwrap_or(message.bytes).max(1),
+            source: message.address.map_or(NOWHERE, SocketAddrV6::from),
+            time: notes.time,
         };
-        batch.filled = filled;
-        self.sort_out(batch);
-        Ok(())
+        Ok(self.sort_out(arrival, &notes))
     }
 
-    /// Marks what is foreign in a filled batch.
-    fn sort_out(&mut self, batch: &mut Batch) {
-        for meta in batch.metas.iter_mut().take(batch.filled) {
-            let datagrams = meta.len.div_ceil(meta.stride.max(1)).max(1) as u64;
-            if meta.dst_ip != Some(IpAddr::V6(self.group.address())) {
-                self.foreign.other_group += datagrams;
-                meta.stride = 0;
-            } else if meta.interface_index != Some(self.interface.get()) {
-                self.foreign.other_interface += datagrams;
-                meta.stride = 0;
-            } else {
-                // An empty datagram has no stride, but is one.
-                meta.stride = meta.stride.max(1);
-            }
+    /// Tells what is foreign.
+    fn sort_out(&mut self, arrival: Arrival, notes: &Notes) -> Received {
+        let datagrams = arrival.datagrams() as u64;
+        if notes.destination != Some(self.group.address()) {
+            self.foreign.other_group += datagrams;
+            Received::Foreign
+        } else if notes.interface != Some(self.interface.get()) {
+            self.foreign.other_interface += datagrams;
+            Received::Foreign
+        } else {
+            Received::Train(arrival)
         }
     }
 
-    fn sleep(&self, wait: Wait) -> io::Result<Received> {
+    /// Waits until there is something to receive (`None`), and leaves it there; or
+    /// says what else ended it.
+    ///
+    /// # Errors
+    /// What `poll` says.
+    pub fn wait(&self, wait: Wait) -> io::Result<Option<Received>> {
         let timeout = match wait {
-            Wait::No => return Ok(Received::TimedOut),
+            Wait::No => return Ok(Some(Received::TimedOut)),
             Wait::Forever => PollTimeout::NONE,
             Wait::Until(deadline) => {
                 poll_timeout(deadline.saturating_duration_since(Instant::now()))
@@ -235,7 +259,7 @@ impl Receiver {
         ];
         match poll(&mut fds, timeout) {
             Ok(0) if matches!(wait, Wait::Until(deadline) if Instant::now() >= deadline) => {
-                return Ok(Received::TimedOut);
+                return Ok(Some(Received::TimedOut));
             }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -243,9 +267,9 @@ impl Receiver {
         if fds[1].any().unwrap_or(false) {
             // Taken back, so that the next call sleeps again.
             let _ = self.wake.read();
-            return Ok(Received::Woken);
+            return Ok(Some(Received::Woken));
         }
-        Ok(Received::Datagrams)
+        Ok(None)
     }
 
     /// The interface on which it joined the group.
@@ -335,106 +359,66 @@ fn drops_of(table: &str, inode: u64) -> Option<u64> {
     })
 }
 
-/// Room for what one [`Receiver::recv`] brings: trains of datagrams and where
-/// they came from. Made once, filled many times; 64 KiB a train.
-#[derive(Debug)]
-pub struct Batch {
-    bytes: Vec<u8>,
-    metas: Vec<RecvMeta>,
-    filled: usize,
+/// Where the source of a datagram is not known.
+const NOWHERE: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0);
+
+/// What the kernel says about a train, beside its bytes.
+#[derive(Default)]
+struct Notes {
+    stride: Option<usize>,
+    destination: Option<Ipv6Addr>,
+    interface: Option<u32>,
+    time: Option<Duration>,
 }
 
-impl Batch {
-    /// Room for `trains` trains, 1 to 16.
-    #[must_use]
-    pub fn new(trains: usize) -> Self {
-        let trains = trains.clamp(1, MAX_TRAINS);
-        Self {
-            bytes: vec![0; trains * TRAIN_CAPACITY],
-            metas: vec![RecvMeta::default(); trains],
-            filled: 0,
+impl Notes {
+    fn take(&mut self, note: &ControlMessageOwned) {
+        match note {
+            ControlMessageOwned::UdpGroSegments(stride) => {
+                self.stride = usize::try_from(*stride).ok();
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                self.destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr));
+                self.interface = Some(info.ipi6_ifindex);
+            }
+            ControlMessageOwned::ScmTimestampns(time) => self.time = Some((*time).into()),
+            _ => {}
         }
     }
-
-    /// The trains of the last [`Receiver::recv`], in order of arrival.
-    pub fn trains(&self) -> impl Iterator<Item = Train<'_>> {
-        (0..self.filled).filter_map(|place| self.train(place))
-    }
-
-    /// How many places of the batch the last [`Receiver::recv`] filled.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.filled
-    }
-
-    /// Whether the last [`Receiver::recv`] brought nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.filled == 0
-    }
-
-    /// The train in a place of the batch; `None` beyond [`len`](Self::len), and
-    /// where what came was for another group or from another interface.
-    #[must_use]
-    pub fn train(&self, place: usize) -> Option<Train<'_>> {
-        let meta = self.metas.get(..self.filled)?.get(place)?;
-        let bytes = self.bytes.chunks_exact(TRAIN_CAPACITY).nth(place)?;
-        Train::of(meta, bytes)
-    }
 }
 
-impl Default for Batch {
-    fn default() -> Self {
-        Self::new(8)
-    }
-}
-
-/// Datagrams of one sender that arrived together: all of one length, but for
-/// the last.
-#[derive(Clone, Copy, Debug)]
-pub struct Train<'a> {
-    bytes: &'a [u8],
+/// What came with a train of datagrams: all of one length, but for the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    len: usize,
     stride: usize,
     source: SocketAddrV6,
-    arrived: Option<Duration>,
+    time: Option<Duration>,
 }
 
-impl<'a> Train<'a> {
-    fn of(meta: &RecvMeta, bytes: &'a [u8]) -> Option<Self> {
-        if meta.stride == 0 {
-            return None;
-        }
-        let source = match meta.addr {
-            SocketAddr::V6(source) => source,
-            SocketAddr::V4(source) => {
-                SocketAddrV6::new(source.ip().to_ipv6_mapped(), source.port(), 0, 0)
-            }
-        };
-        Some(Self {
-            bytes: bytes.get(..meta.len)?,
-            stride: meta.stride,
-            source,
-            arrived: meta.timestamp,
-        })
-    }
-
-    /// The datagrams, in order of sending.
-    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        // An empty datagram travels alone.
-        let empty = self.bytes.is_empty().then_some(self.bytes);
-        empty.into_iter().chain(self.bytes.chunks(self.stride))
-    }
-
-    /// Bytes of all its datagrams.
+impl Arrival {
+    /// Bytes of all datagrams.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.len
     }
 
     /// Whether it is one datagram without a byte.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len == 0
+    }
+
+    /// Bytes of each datagram but the last, which may be shorter; at least 1.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// How many datagrams, at least 1.
+    #[must_use]
+    pub fn datagrams(&self) -> usize {
+        self.len.div_ceil(self.stride).max(1)
     }
 
     /// The sender's address and port.
@@ -446,10 +430,67 @@ impl<'a> Train<'a> {
     /// When the kernel received it (`SO_TIMESTAMPNS`, the system's clock), if
     /// the kernel says.
     #[must_use]
-    pub fn arrived(&self) -> Option<SystemTime> {
-        self.arrived
+    pub fn time(&self) -> Option<SystemTime> {
+        self.time
             .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since))
     }
+
+    /// The datagrams of a train whose bytes are `bytes`, in order of sending.
+    pub fn split<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let bytes = bytes.get(..self.len).unwrap_or(bytes);
+        // An empty datagram travels alone.
+        let empty = bytes.is_empty().then_some(bytes);
+        empty.into_iter().chain(bytes.chunks(self.stride))
+    }
+}
+
+/// Room for a train of datagrams, 64 KiB; made once, filled many times.
+#[derive(Debug)]
+pub struct TrainBuffer {
+    bytes: Vec<u8>,
+    arrival: Option<Arrival>,
+}
+
+impl TrainBuffer {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            bytes: vec![0; TRAIN_CAPACITY],
+            arrival: None,
+        }
+    }
+
+    /// What is known of the train that the last [`Receiver::recv`] brought, if it
+    /// brought one.
+    #[must_use]
+    pub fn arrival(&self) -> Option<Arrival> {
+        self.arrival
+    }
+
+    /// The datagrams that the last [`Receiver::recv`] brought, in order of sending;
+    /// none if it brought none.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let arrival = self.arrival.iter();
+        arrival.flat_map(|arrival| arrival.split(&self.bytes))
+    }
+
+    /// All the room, for [`Receiver::recv_vectored`].
+    pub fn room(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Default for TrainBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn control_space() -> Vec<u8> {
+    // Segment length, arrival interface and destination, time: what `annotate`
+    // asks for. 20 bytes is `struct in6_pktinfo` (RFC 3542, section 6.1).
+    cmsg_space!(i32, [u8; 20], TimeSpec)
 }
 
 fn poll_timeout(left: Duration) -> PollTimeout {
@@ -474,6 +515,19 @@ fn share(context: &Context<'_>, socket: &Socket) -> Result<(), SocketError> {
         0,
         socket.multicast_all_v6().map(i64::from),
     )
+}
+
+/// Asks for what is to be said about each train beside its bytes.
+fn annotate(context: &Context<'_>, socket: &Socket) -> Result<(), SocketError> {
+    context.set(
+        "IPV6_RECVPKTINFO",
+        1,
+        setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true).map_err(io::Error::from),
+    )?;
+    // Kernels without receive offload (before 5.0) hand over single datagrams.
+    let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
+    let _ = setsockopt(socket, sockopt::ReceiveTimestampns, &true);
+    Ok(())
 }
 
 fn request_receive_buffer(
@@ -537,17 +591,16 @@ mod tests {
 
     #[test]
     fn a_train_is_cut_at_its_stride() {
-        let meta = |stride| {
-            let mut meta = RecvMeta::default();
-            (meta.len, meta.stride) = (5, stride);
-            meta
+        let arrival = |len| Arrival {
+            len,
+            stride: 2,
+            source: NOWHERE,
+            time: None,
         };
-        let train = Train::of(&meta(2), b"aabbc rest").unwrap();
-        assert_eq!(
-            train.datagrams().collect::<Vec<_>>(),
-            [&b"aa"[..], b"bb", b"c"]
-        );
-        assert!(Train::of(&meta(0), b"aabbc").is_none());
+        let split = |len| arrival(len).split(b"aabbc rest").collect::<Vec<_>>();
+        assert_eq!(split(5), [&b"aa"[..], b"bb", b"c"]);
+        assert_eq!(split(0), [&b""[..]]);
+        assert_eq!((arrival(5).datagrams(), arrival(0).datagrams()), (3, 1));
     }
 
     #[test]

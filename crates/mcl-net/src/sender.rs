@@ -12,6 +12,7 @@ use socket2::{MsgHdr, SockAddr, Socket};
 use thiserror::Error;
 
 use crate::error::Context;
+use crate::netlink::Changes;
 use crate::receiver::{destination, new_socket};
 use crate::{Group, Interface, SocketError, Usability};
 
@@ -95,6 +96,14 @@ pub struct Sender {
     datagram_len: usize,
     offload: bool,
     ready_timeout: Duration,
+    /// Whether the socket is connected to the destination: then the kernel does not
+    /// look for a route and a source address at each send.
+    connected: bool,
+    /// When to connect anew; `None` if the kernel does not tell, and then the socket
+    /// is not connected.
+    changes: Option<Changes>,
+    /// A datagram gathered: the kernel takes short ones faster in one piece.
+    gathered: Vec<u8>,
 }
 
 /// Whether a send may wait for room and for the interface's address.
@@ -175,7 +184,7 @@ impl Sender {
         choose_interface(&context, &socket)?;
         limit_reach(&context, &socket, options)?;
         shape(&context, &socket, options)?;
-        Ok(Self {
+        let mut sender = Self {
             socket,
             destination: destination(group, interface),
             group,
@@ -184,7 +193,39 @@ impl Sender {
             datagram_len: datagram_len(options.datagram_len, interface.mtu()),
             offload: true,
             ready_timeout: options.ready_timeout,
-        })
+            connected: false,
+            changes: Changes::subscribe().ok(),
+            gathered: Vec::with_capacity(DEFAULT_MTU),
+        };
+        sender.connect();
+        Ok(sender)
+    }
+
+    /// Connects the socket to its destination if that is possible now: not before
+    /// the interface has a usable address.
+    fn connect(&mut self) {
+        self.connected = self.changes.is_some() && self.socket.connect(&self.destination).is_ok();
+    }
+
+    /// A connected socket keeps its source address, be it still there or not.
+    fn disconnect(&mut self) {
+        if self.connected {
+            self.connected = false;
+            // What it would fail for is found out by the next send.
+            let _ = rustix::net::connect_unspec(&self.socket);
+        }
+    }
+
+    /// Takes note of what has become of the interface, if something has: call this
+    /// every now and then while sending. Never waits: one system call if nothing
+    /// has changed.
+    pub fn attend(&mut self) {
+        if self.changes.as_mut().is_some_and(Changes::any) {
+            self.disconnect();
+        }
+        if !self.connected {
+            self.connect();
+        }
     }
 
     /// The group that is sent to.
@@ -222,8 +263,8 @@ impl Sender {
 
     /// Sends one train: the bytes of `slices`, one after the other, cut into
     /// datagrams of `segment_len` bytes (the last may be shorter). One system
-    /// call with offload, one a datagram without. The bytes are not copied in
-    /// user space.
+    /// call with offload, one a datagram without. The bytes of a train are not
+    /// copied in user space.
     ///
     /// A train holds at most 64 datagrams and 65,527 bytes; as many full ones as
     /// [`train_len`](Self::train_len) says.
@@ -301,6 +342,22 @@ impl Sender {
             };
             match errno(&error) {
                 Errno::EINTR => {}
+                // A connected socket also reports what routers say about earlier
+                // datagrams, which anyone can forge; each is reported once.
+                Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::EPROTO | Errno::EACCES
+                    if self.connected =>
+                {
+                    self.disconnect();
+                }
+                Errno::EADDRNOTAVAIL
+                | Errno::ENETUNREACH
+                | Errno::ENETDOWN
+                | Errno::ENODEV
+                | Errno::ENXIO
+                    if self.connected =>
+                {
+                    self.disconnect();
+                }
                 Errno::EAGAIN => return Err(SendErrorKind::WouldBlock),
                 Errno::EADDRNOTAVAIL => {
                     let since = *since.get_or_insert_with(Instant::now);
@@ -318,7 +375,7 @@ impl Sender {
     }
 
     fn send_once(
-        &self,
+        &mut self,
         slices: &[IoSlice<'_>],
         segment_len: Option<usize>,
         blocking: Blocking,
@@ -327,14 +384,32 @@ impl Sender {
             Blocking::Yes => MsgFlags::empty(),
             Blocking::No => MsgFlags::MSG_DONTWAIT,
         };
+        if segment_len.is_none() && self.connected {
+            return self.send_gathered(slices, flags);
+        }
         let control = segment_len.map(SegmentControl::new);
-        let mut message = MsgHdr::new()
-            .with_addr(&self.destination)
-            .with_buffers(slices);
+        let mut message = MsgHdr::new().with_buffers(slices);
+        if !self.connected {
+            message = message.with_addr(&self.destination);
+        }
         if let Some(control) = &control {
             message = message.with_control(control.as_bytes());
         }
         self.socket.sendmsg(&message, flags.bits()).map(drop)
+    }
+
+    /// A single datagram, in one piece.
+    fn send_gathered(&mut self, slices: &[IoSlice<'_>], flags: MsgFlags) -> io::Result<()> {
+        if let [slice] = slices {
+            return self.socket.send_with_flags(slice, flags.bits()).map(drop);
+        }
+        self.gathered.clear();
+        for slice in slices {
+            self.gathered.extend_from_slice(slice);
+        }
+        self.socket
+            .send_with_flags(&self.gathered, flags.bits())
+            .map(drop)
     }
 
     /// Sleeps a moment if the interface's address is still tentative and there
@@ -628,6 +703,9 @@ mod tests {
             datagram_len: 1452,
             offload: true,
             ready_timeout: Duration::ZERO,
+            connected: false,
+            changes: None,
+            gathered: Vec::new(),
         };
         assert!(sender.check_train(0, 0).is_ok());
         assert!(sender.check_train(45 * 1452, 1452).is_ok());

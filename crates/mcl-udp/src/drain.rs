@@ -11,7 +11,7 @@ use crate::shared::{Routing, Shared};
 use crate::sync::lock;
 
 /// How long to stay away from a socket that gave an error.
-pub(crate) const AFTER_ERROR: Duration = Duration::from_millis(10);
+const AFTER_ERROR: Duration = Duration::from_millis(10);
 
 /// Receives messages and hands them to the routes.
 pub(crate) struct Drain {
@@ -29,14 +29,13 @@ impl Drain {
     pub(crate) fn run(mut self) {
         let _close = CloseAtEnd(Arc::clone(&self.shared));
         while self.shared.is_open() {
-            let due = self.intake.due(&lock(self.shared.core()));
-            match self.intake.receive(due, || self.shared.is_open()) {
-                Ok(woke) => {
-                    self.intake.keep_time(&mut lock(self.shared.core()), woke);
-                    if woke == Woke::Datagrams {
-                        self.hand_over();
-                    }
-                }
+            let shared = &self.shared;
+            match self
+                .intake
+                .receive(shared.core(), None, || shared.is_open())
+            {
+                Ok(Woke::Train(_)) => self.hand_over(),
+                Ok(_) => {}
                 Err(_) => {
                     lock(self.shared.core()).receive_errors += 1;
                     thread::sleep(AFTER_ERROR);
@@ -52,15 +51,11 @@ impl Drain {
             // message was published gets it.
             let routing = self.shared.routing();
             let claimed = !routing.routes.is_empty();
-            // The lock is not held during delivery: callbacks may look at the
-            // statistics.
-            let more = {
-                let mut core = lock(self.shared.core());
-                self.intake.advance(&mut core, &routing.ignored, claimed)
-            };
-            if !more {
+            let core = self.shared.core();
+            if !self.intake.advance(core, &routing.ignored, claimed) {
                 return;
             }
+            // The lock is not held here: callbacks may look at the statistics.
             self.deliver(&routing);
         }
     }

@@ -6,9 +6,10 @@ use std::io;
 use std::net::SocketAddrV6;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use mcl_net::{Batch, Received as Woke, Receiver, Train, Wait};
+use mcl_net::{Received as Woke, Receiver, TrainBuffer, Wait};
 use mcl_wire::{BodyBytes, Received, Sink, StreamId, TopicHash};
 
 use crate::blocks::Blocks;
@@ -17,6 +18,7 @@ use crate::filter::Filter;
 use crate::message::{Message, TopicCache};
 use crate::payload::Payload;
 use crate::shared::Core;
+use crate::sync::lock;
 
 /// After how many messages out of one train they are handed over: while they, and
 /// their payloads, are in the processor's first cache.
@@ -25,19 +27,22 @@ const HAND_OVER: usize = 64;
 /// How long after the last datagrams memory that is kept for the next ones is freed.
 const AT_REST: Duration = Duration::from_secs(1);
 
+/// How often a spinning receiver looks at the clock: every so many tries, each of
+/// a fraction of a microsecond.
+const TRIES: u32 = 16;
+
 /// A receiver, and what makes messages of what it brings.
 #[derive(Debug)]
 pub(crate) struct Intake {
     receiver: Receiver,
-    batch: Batch,
-    /// Where in the batch the datagrams are that are next: which train, and how
-    /// many of it are done with.
-    place: usize,
-    done: usize,
+    train: TrainBuffer,
+    /// How many datagrams of the train are done with; `None` for all.
+    done: Option<usize>,
     workshop: Workshop,
     started: Instant,
     /// How long to look for datagrams without sleeping, after some came.
     spin: Duration,
+    /// When the last datagrams came, if that matters.
     heard: Instant,
     /// When memory is to be freed, unless datagrams come before.
     trim: Option<Instant>,
@@ -56,9 +61,8 @@ impl Intake {
                 ready: VecDeque::with_capacity(HAND_OVER),
             },
             receiver,
-            batch: Batch::default(),
-            place: 0,
-            done: 0,
+            train: TrainBuffer::new(),
+            done: None,
             started,
             spin,
             heard: started,
@@ -66,84 +70,97 @@ impl Intake {
         }
     }
 
-    /// Receives the next batch, until `deadline` at most; spins first if it is to,
-    /// while `go_on` says so.
+    /// Receives the next train, until `deadline` at most; spins first if it is to,
+    /// while `go_on` says so. What is due in time is done.
     pub(crate) fn receive(
         &mut self,
+        core: &Mutex<Core>,
         deadline: Option<Instant>,
         go_on: impl Fn() -> bool,
     ) -> io::Result<Woke> {
-        (self.place, self.done) = (0, 0);
-        if self.spin.is_zero() {
-            let wait = deadline.map_or(Wait::Forever, Wait::Until);
-            return self.receiver.recv(&mut self.batch, wait);
+        let due = self.due(&lock(core));
+        let until = deadline.into_iter().chain(due).min();
+        let mut woke = self.receive_now()?;
+        if woke == Woke::TimedOut && !self.spin.is_zero() {
+            woke = self.spin(until, go_on)?;
         }
-        loop {
-            let woke = self.receiver.recv(&mut self.batch, Wait::No)?;
-            let now = Instant::now();
-            if woke != Woke::TimedOut {
-                self.heard = now;
-                return Ok(woke);
-            }
-            if !go_on() || deadline.is_some_and(|deadline| now >= deadline) {
-                return Ok(woke);
-            }
-            if now.duration_since(self.heard) >= self.spin {
-                let wait = deadline.map_or(Wait::Forever, Wait::Until);
-                let woke = self.receiver.recv(&mut self.batch, wait);
-                self.heard = Instant::now();
-                return woke;
-            }
-            hint::spin_loop();
+        if woke == Woke::TimedOut {
+            let wait = until.map_or(Wait::Forever, Wait::Until);
+            woke = self.receiver.recv(&mut self.train, wait)?;
         }
+        self.keep_time(core, woke);
+        Ok(woke)
     }
 
     /// Receives what is there, without waiting.
-    pub(crate) fn receive_now(&mut self) -> io::Result<Woke> {
-        (self.place, self.done) = (0, 0);
-        self.receiver.recv(&mut self.batch, Wait::No)
+    pub(crate) fn try_receive(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
+        let woke = self.receive_now()?;
+        self.keep_time(core, woke);
+        Ok(woke)
+    }
+
+    fn receive_now(&mut self) -> io::Result<Woke> {
+        self.receiver.recv(&mut self.train, Wait::No)
+    }
+
+    /// Tries again and again, until something comes or the time for that is over.
+    fn spin(&mut self, until: Option<Instant>, go_on: impl Fn() -> bool) -> io::Result<Woke> {
+        loop {
+            for _ in 0..TRIES {
+                let woke = self.receive_now()?;
+                if woke != Woke::TimedOut {
+                    return Ok(woke);
+                }
+                hint::spin_loop();
+            }
+            let now = Instant::now();
+            let over = now.duration_since(self.heard) >= self.spin;
+            if over || until.is_some_and(|until| now >= until) || !go_on() {
+                return Ok(Woke::TimedOut);
+            }
+        }
     }
 
     /// When something is due that no datagram announces.
-    pub(crate) fn due(&self, core: &Core) -> Option<Instant> {
+    fn due(&self, core: &Core) -> Option<Instant> {
         let expiry = core.demux.next_expiry();
         let expiry = expiry.and_then(|at| self.started.checked_add(at));
         expiry.into_iter().chain(self.trim).min()
     }
 
-    /// What is due whatever arrived, were it nothing of ours.
-    pub(crate) fn keep_time(&mut self, core: &mut Core, woke: Woke) {
+    /// Does what is due whatever arrived, were it nothing of ours.
+    fn keep_time(&mut self, core: &Mutex<Core>, woke: Woke) {
         let now = Instant::now();
+        let mut core = lock(core);
         core.foreign = self.receiver.foreign();
         core.demux.expire(now.duration_since(self.started));
-        if woke == Woke::Datagrams {
+        if let Woke::Train(_) = woke {
+            self.done = Some(0);
+            self.heard = now;
             self.trim = now.checked_add(AT_REST);
         } else if self.trim.is_some_and(|trim| now >= trim) {
             self.trim = None;
-            self.workshop.trim(core);
+            self.workshop.trim(&mut core);
         }
     }
 
-    /// Takes datagrams of the batch in until a handful of messages are
-    /// [`ready`](Self::ready); `false` if there is nothing left in the batch.
-    pub(crate) fn advance(&mut self, core: &mut Core, ignored: &[StreamId], claimed: bool) -> bool {
-        while self.place < self.batch.len() {
-            if let Some(train) = self.batch.train(self.place) {
-                let now = self.started.elapsed();
-                let some = self
-                    .workshop
-                    .take_in(now, &train, self.done, core, ignored, claimed);
-                if let Some(some) = some {
-                    self.done += some;
-                    return true;
-                }
-            }
-            (self.place, self.done) = (self.place + 1, 0);
-            if !self.workshop.ready.is_empty() {
-                return true;
-            }
-        }
-        false
+    /// Takes datagrams of the train in until a handful of messages are
+    /// [`ready`](Self::ready); `false` if none are, and none are left.
+    pub(crate) fn advance(
+        &mut self,
+        core: &Mutex<Core>,
+        ignored: &[StreamId],
+        claimed: bool,
+    ) -> bool {
+        let Some(done) = self.done.take() else {
+            return false;
+        };
+        let mut core = lock(core);
+        let now = self.started.elapsed();
+        let workshop = &mut self.workshop;
+        let some = workshop.take_in(now, &self.train, done, &mut core, ignored, claimed);
+        self.done = some.map(|some| done + some);
+        !workshop.ready.is_empty()
     }
 
     /// The messages that [`advance`](Self::advance) found.
@@ -175,12 +192,13 @@ impl Workshop {
     fn take_in(
         &mut self,
         now: Duration,
-        train: &Train<'_>,
+        train: &TrainBuffer,
         done: usize,
         core: &mut Core,
         ignored: &[StreamId],
         claimed: bool,
     ) -> Option<usize> {
+        let arrival = train.arrival()?;
         let Core {
             demux,
             crc_mismatch,
@@ -188,15 +206,15 @@ impl Workshop {
             ..
         } = core;
         self.stock.collect(|buffer| demux.recycle(buffer));
-        self.blocks.expect(train.len());
+        self.blocks.expect(arrival.len());
         let mut collector = Collector {
             workshop: self,
             ignored,
             claimed,
             crc_mismatch,
             unclaimed,
-            sender: train.source(),
-            received: train.arrived().unwrap_or_else(SystemTime::now),
+            sender: arrival.source(),
+            received: arrival.time().unwrap_or_else(SystemTime::now),
         };
         let mut some = None;
         for (at, datagram) in train.datagrams().skip(done).enumerate() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mcl_net::{Interface, Received as Woke};
@@ -21,6 +22,7 @@ use crate::payload::Payload;
 use crate::queue::Unpacker;
 use crate::shared::{Core, KernelSide};
 use crate::statistics::ListenerStatistics;
+use crate::sync::lock;
 
 /// Receives values of type `T` on the caller's thread: no thread of the library,
 /// no queue, and so the least latency.
@@ -51,7 +53,7 @@ pub struct PullListener<T, C = Bincode> {
     ignored: Vec<StreamId>,
     unpacker: Unpacker<C>,
     intake: Intake,
-    core: Core,
+    core: Mutex<Core>,
     kernel: KernelSide,
     values: PhantomData<fn() -> T>,
 }
@@ -94,10 +96,13 @@ impl<T: 'static, C: Decoder<T>> PullListener<T, C> {
     /// # Errors
     /// [`PullError`]; the next call goes on.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, PullError> {
-        let until = Instant::now()
-            .checked_add(timeout)
-            .map_or(Until::Forever, Until::Deadline);
-        let message = self.next(until)?;
+        let message = match self.take() {
+            Some(message) => Some(message),
+            None => {
+                let deadline = Instant::now().checked_add(timeout);
+                self.next(deadline.map_or(Until::Forever, Until::Deadline))?
+            }
+        };
         message.map(|message| self.unpack(message)).transpose()
     }
 
@@ -140,7 +145,7 @@ impl<T, C> PullListener<T, C> {
             ignored,
             unpacker,
             intake: opened.intake,
-            core: opened.core,
+            core: Mutex::new(opened.core),
             kernel: opened.kernel,
             values: PhantomData,
         }
@@ -153,13 +158,12 @@ impl<T, C> PullListener<T, C> {
                 return Ok(Some(message));
             }
             let woke = self.receive(until).map_err(|error| self.failed(error))?;
-            self.intake.keep_time(&mut self.core, woke);
             let over = match until {
-                Until::Now => true,
-                Until::Deadline(deadline) => Instant::now() >= deadline,
+                Until::Now => woke == Woke::TimedOut,
+                Until::Deadline(deadline) => woke == Woke::TimedOut && Instant::now() >= deadline,
                 Until::Forever => false,
             };
-            if over && woke != Woke::Datagrams {
+            if over {
                 return Ok(None);
             }
         }
@@ -168,23 +172,21 @@ impl<T, C> PullListener<T, C> {
     /// A message out of what was received.
     fn take(&mut self) -> Option<Message<Payload>> {
         if self.intake.ready().is_empty() {
-            self.intake.advance(&mut self.core, &self.ignored, true);
+            self.intake.advance(&self.core, &self.ignored, true);
         }
         self.intake.ready().pop_front()
     }
 
     fn receive(&mut self, until: Until) -> io::Result<Woke> {
-        let due = self.intake.due(&self.core);
-        let deadline = match until {
-            Until::Now => return self.intake.receive_now(),
-            Until::Deadline(deadline) => Some(due.map_or(deadline, |due| due.min(deadline))),
-            Until::Forever => due,
-        };
-        self.intake.receive(deadline, || true)
+        match until {
+            Until::Now => self.intake.try_receive(&self.core),
+            Until::Deadline(deadline) => self.intake.receive(&self.core, Some(deadline), || true),
+            Until::Forever => self.intake.receive(&self.core, None, || true),
+        }
     }
 
     fn failed(&mut self, error: io::Error) -> PullError {
-        self.core.receive_errors += 1;
+        lock(&self.core).receive_errors += 1;
         PullError::Receive(error)
     }
 
@@ -218,7 +220,8 @@ impl<T, C> PullListener<T, C> {
     /// What was received and lost so far, each loss by its cause.
     #[must_use]
     pub fn statistics(&self) -> ListenerStatistics {
-        self.kernel.statistics(&self.core, self.kernel.drops())
+        self.kernel
+            .statistics(&lock(&self.core), self.kernel.drops())
     }
 }
 

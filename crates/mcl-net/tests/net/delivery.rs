@@ -51,8 +51,8 @@ fn an_interface_local_group_reaches_this_machine_whatever_the_hop_limit() {
     here.send(&mut sender, b"ff15");
     // The cable is empty now, and nothing of ff11 was on it.
     texts_until(&mut witness, "ff15");
-    let mut batch = mcl_net::Batch::default();
-    let nothing = remote.recv(&mut batch, mcl_net::Wait::No).unwrap();
+    let mut train = mcl_net::TrainBuffer::new();
+    let nothing = remote.recv(&mut train, mcl_net::Wait::No).unwrap();
     assert_eq!(nothing, mcl_net::Received::TimedOut);
 }
 

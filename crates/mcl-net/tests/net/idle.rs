@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use mcl_net::{Batch, Received, Wait};
+use mcl_net::{Received, TrainBuffer, Wait};
 
 use crate::world::{Host, group};
 
@@ -29,7 +29,9 @@ fn a_receiver_that_gets_nothing_sleeps_through_ten_seconds() {
     let waiting = thread::spawn(move || {
         let own = fs::read_link("/proc/thread-self").unwrap();
         say.send(own.to_str().unwrap().to_owned()).unwrap();
-        receiver.recv(&mut Batch::default(), Wait::Forever).unwrap()
+        receiver
+            .recv(&mut TrainBuffer::new(), Wait::Forever)
+            .unwrap()
     });
     let thread = hear.recv().unwrap();
     thread::sleep(Duration::from_millis(500));

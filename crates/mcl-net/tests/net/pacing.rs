@@ -12,7 +12,7 @@ use std::io::IoSlice;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcl_net::{Batch, Blocking, Pacer, Pacing, Receiver, ReceiverOptions, Sender, Wait};
+use mcl_net::{Blocking, Pacer, Pacing, Receiver, ReceiverOptions, Sender, TrainBuffer, Wait};
 
 use crate::world::{Host, group};
 
@@ -89,16 +89,15 @@ fn send(sender: &mut Sender, pacer: &mut Pacer, message: &[u8]) -> usize {
 
 /// Counts datagrams until none has come for a while.
 fn count(mut receiver: Receiver) -> usize {
-    let mut batch = Batch::default();
+    let mut train = TrainBuffer::new();
     let mut datagrams = 0;
     let mut patience = Duration::from_secs(5);
     loop {
         let wait = Wait::Until(Instant::now() + patience);
-        if receiver.recv(&mut batch, wait).unwrap() == mcl_net::Received::TimedOut {
+        if receiver.recv(&mut train, wait).unwrap() == mcl_net::Received::TimedOut {
             return datagrams;
         }
         patience = Duration::from_millis(300);
-        let trains = batch.trains();
-        datagrams += trains.map(|train| train.datagrams().count()).sum::<usize>();
+        datagrams += train.datagrams().count();
     }
 }

@@ -4,8 +4,8 @@ use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 use mcl_net::{
-    Batch, Blocking, Group, Interface, Receiver, ReceiverOptions, SendError, Sender, SenderOptions,
-    Wait,
+    Blocking, Group, Interface, Receiver, ReceiverOptions, SendError, Sender, SenderOptions,
+    TrainBuffer, Wait,
 };
 use mcl_testbed::Namespace;
 
@@ -83,12 +83,11 @@ impl Host {
 /// The datagrams up to and with the first that is `last`, in order of arrival.
 pub(crate) fn until(receiver: &mut Receiver, last: &[u8]) -> Vec<Vec<u8>> {
     let deadline = Instant::now() + PATIENCE;
-    let mut batch = Batch::default();
+    let mut train = TrainBuffer::new();
     let mut datagrams: Vec<Vec<u8>> = Vec::new();
     while Instant::now() < deadline {
-        receiver.recv(&mut batch, Wait::Until(deadline)).unwrap();
-        let arrived = batch.trains().flat_map(|train| train.datagrams());
-        datagrams.extend(arrived.map(<[u8]>::to_vec));
+        receiver.recv(&mut train, Wait::Until(deadline)).unwrap();
+        datagrams.extend(train.datagrams().map(<[u8]>::to_vec));
         if datagrams.iter().any(|datagram| datagram == last) {
             return datagrams;
         }
