@@ -11,8 +11,8 @@
  * namespace: `ip addr add 10.0.0.1/24 dev br0; ip route add 224.0.0.0/4 dev br0`).
  * Of two settings the better one counts: datagrams as they come,
  *
- *     CYCLONEDDS_URI='<CycloneDDS><Domain><General><Interfaces><NetworkInterface name="br0" multicast="true"/>
- *         </Interfaces><AllowMulticast>true</AllowMulticast></General>
+ *     CYCLONEDDS_URI='<CycloneDDS><Domain><General><Interfaces><NetworkInterface name="br0"
+ *         multicast="true" prefer_multicast="true"/></Interfaces><AllowMulticast>true</AllowMulticast></General>
  *         <Internal><SocketReceiveBufferSize min="4MiB"/></Internal></Domain></CycloneDDS>'
  *
  * and huge ones, which IP fragments: to <General> add

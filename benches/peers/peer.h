@@ -119,9 +119,10 @@ static int granted_rcvbuf(void) {
     return most;
 }
 
-/* Messages to queue before a library of its own accord drops some: 64 MiB. */
+/* How many messages a library may queue before it drops some: as much as the
+ * receive buffer holds. More only makes memory cold. */
 static int queue_len(void) {
-    size_t len = ((size_t)64 << 20) / options.size;
+    size_t len = (size_t)options.rcvbuf / options.size;
     return len < 16 ? 16 : len > 10000 ? 10000 : (int)len;
 }
 

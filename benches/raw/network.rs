@@ -22,7 +22,8 @@ const CAPACITY: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Outlet {
     socket: UdpSocket,
-    destination: SocketAddrV6,
+    /// `None`: the socket is connected to it.
+    destination: Option<SocketAddrV6>,
     shape: Shape,
     bytes: Vec<u8>,
 }
@@ -39,9 +40,13 @@ impl Outlet {
             // Bounded by the length of a datagram on the link.
             setsockopt(&socket, sockopt::UdpGsoSegment, &(shape.datagram as i32))?;
         }
+        let destination = address(options, offset, index);
+        if options.connect {
+            socket.connect(&destination.into())?;
+        }
         Ok(Self {
             socket: socket.into(),
-            destination: address(options, offset, index),
+            destination: (!options.connect).then_some(destination),
             shape,
             bytes: shape.messages(),
         })
@@ -60,7 +65,10 @@ impl Outlet {
             write_number(message, number);
         }
         for train in bytes.chunks(self.shape.train) {
-            self.socket.send_to(train, self.destination)?;
+            match self.destination {
+                Some(destination) => self.socket.send_to(train, destination)?,
+                None => self.socket.send(train)?,
+            };
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ usage: raw-reference pub  [--size N] [--seconds S] [--rate R] [--count N] [commo
   --interface I   interface (br0)
   --hops N        hop limit; 0 keeps datagrams on this machine (1)
   --rcvbuf BYTES  receive buffer to ask for (4194304)
+  --connect       connect the sending socket, which saves the kernel some work
   --spin          receive by busy polling
   --json          accepted for the sake of the other programs: it is always JSON";
 
@@ -54,6 +55,7 @@ pub(crate) struct Options {
     pub(crate) interface: String,
     pub(crate) hops: u32,
     pub(crate) rcvbuf: usize,
+    pub(crate) connect: bool,
     pub(crate) spin: bool,
 }
 
@@ -71,6 +73,7 @@ impl Options {
             interface: "br0".into(),
             hops: 1,
             rcvbuf: 4 << 20,
+            connect: false,
             spin: false,
         }
     }
@@ -85,6 +88,7 @@ impl Options {
         });
         while let Some(name) = arguments.next() {
             match name.as_str() {
+                "--connect" => options.connect = true,
                 "--spin" => options.spin = true,
                 "--json" => {}
                 _ => options.set(&name, arguments.next())?,
