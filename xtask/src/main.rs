@@ -8,6 +8,7 @@ mod netsetup;
 #[cfg(test)]
 mod readme;
 mod test;
+mod versus;
 
 use std::env;
 use std::error::Error;
@@ -26,6 +27,12 @@ Usage: cargo xtask <command>
       --persist         also write the buffer sizes to sysctl.d
   test [-- filter...]   the whole test suite, in private network namespaces
   loss [series]         how much is lost with and without pacing (10 series)
+  versus [option...]    this library, bare sockets, LCM and Cyclone DDS side by side
+      --quick           under two minutes, for a first look
+      --pairs N         alternating pairs of runs for each ratio (5)
+      --only NAME,..    only these measurements (blast, pacing, lossless, roundtrip,
+                        cable) or contenders (gso, naive, lcm, cyclone)
+      --out DIR         where the table, the JSON and the plot go (target/versus)
   ci [step...]          every gate, or the ones named; `cargo xtask ci list` lists them
   help                  this text
 ";
@@ -61,6 +68,8 @@ fn dispatch(arguments: &[String]) -> Outcome {
         "netsetup" => netsetup::main(rest),
         "test" => test::main(rest),
         test::INSIDE => test::inside(rest),
+        "versus" => versus::main(rest),
+        versus::INSIDE => versus::inside(rest),
         "ci" => ci::main(rest),
         "help" | "--help" | "-h" => {
             io::stdout().write_all(HELP.as_bytes())?;

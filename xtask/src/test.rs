@@ -103,11 +103,17 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     }
 }
 
+/// Refuses to go on where the interfaces are the user's.
+pub(crate) fn inside_namespace() -> Result<(), Box<dyn Error>> {
+    match env::var_os(INSIDE_VARIABLE) {
+        Some(_) => Ok(()),
+        None => Err("this command is for the inside of a private network namespace".into()),
+    }
+}
+
 /// One interface that carries multicast at once, and `lo`.
 pub(crate) fn prepare(shell: &mut Shell<'_>) -> Result<(), Box<dyn Error>> {
-    if env::var_os(INSIDE_VARIABLE).is_none() {
-        return Err("this command is for the inside of a private network namespace".into());
-    }
+    inside_namespace()?;
     shell.say("In a private network namespace, whose interfaces are its own:")?;
     shell.run("ip link set dev lo up")?;
     let kinds = ["type bridge", "type dummy", "type veth peer name test1"];

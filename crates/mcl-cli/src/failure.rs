@@ -1,0 +1,51 @@
+//! What can go wrong, by kind, and the exit code of each.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mcl_udp::{OpenError, PublishError, PullError};
+use thiserror::Error;
+
+/// Shown below the help.
+pub(crate) const EXIT_CODES: &str = "\
+Exit status: 0 done, also when ended by SIGINT or SIGTERM; 1 another error; 2 wrong arguments;
+3 the connection cannot be opened; 4 publishing failed; 5 nothing arrived in time.";
+
+/// Why a command ended without having done its work. `Display` names the remedy.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot publish: {0}")]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
+    Receive(#[from] PullError),
+    #[error(
+        "nothing arrived within {} s; is the other side running, with the same group, port, topic and interface? (`--idle` waits longer)",
+        .0.as_secs_f64()
+    )]
+    Silence(Duration),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Child(String),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Receive(_) | Self::Io(_) | Self::Child(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Open(_) => 3,
+            Self::Publish(_) => 4,
+            Self::Silence(_) => 5,
+        })
+    }
+
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

@@ -1,0 +1,62 @@
+//! `mcl`: what a person does with the network without writing Rust.
+//!
+//! One module per subcommand; what they share is in `arguments` (where to
+//! publish and listen), `failure` (exit codes), `output` and `signals`.
+
+mod arguments;
+mod failure;
+mod output;
+mod perf;
+mod signals;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+
+#[derive(Debug, Parser)]
+#[command(name = "mcl", version, about, after_help = failure::EXIT_CODES)]
+#[command(about = "Publish/subscribe over IPv6 UDP multicast, from the command line")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure rates, losses, round trips and CPU time per message
+    #[command(subcommand)]
+    Perf(perf::Perf),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Perf(perf) => perf.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough: `mcl ... | head` is no error.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    // Nothing is left to be done if standard error is closed too.
+    let _ = writeln!(io::stderr(), "mcl: {failure}");
+    failure.exit_code()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,170 @@
+//! `mcl perf pub`.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use mcl_udp::RawBroadcaster;
+
+use super::report::{Report, Sent};
+use super::tuning::Tuning;
+use super::{cpu, payload};
+use crate::arguments::Network;
+use crate::failure::Failure;
+use crate::signals::Stop;
+
+/// The longest sleep: a signal does not end one, it only shows after it.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+
+/// How many bytes may go without a look at the clock when going without a rate.
+const LOOK_EVERY: usize = 64 << 10;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Pub {
+    #[command(flatten)]
+    network: Network,
+    /// Bytes of each payload
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    size: usize,
+    /// Time to publish for
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    seconds: f64,
+    /// Messages a second; 0 as fast as it goes
+    #[arg(long, value_name = "R", default_value_t = 0.0)]
+    rate: f64,
+    /// Messages to publish, if that is sooner
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    tuning: Tuning,
+}
+
+impl Pub {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let stop = Stop::on_signals()?;
+        let interval = interval(self.rate)?;
+        let time = seconds(self.seconds)?;
+        let connection = self.network.connection();
+        let broadcaster = self
+            .tuning
+            .broadcaster(&self.network, &connection, self.size)?;
+        let mut payload = vec![0x5a; self.size];
+
+        let before = cpu::used();
+        let begun = Instant::now();
+        let limit = Limit {
+            until: begun + time,
+            count: self.count.unwrap_or(u64::MAX),
+            stop,
+        };
+        let msgs = match interval {
+            None => blast(&broadcaster, &mut payload, &limit)?,
+            Some(interval) => paced(&broadcaster, &mut payload, &limit, (begun, interval))?,
+        };
+        // What coalescing holds back belongs to the time as well.
+        broadcaster.flush()?;
+        let (elapsed, cpu) = (begun.elapsed(), cpu::used() - before);
+
+        let totals = (msgs, msgs * self.size as u64);
+        let mut report = Report::new("pub", totals, (msgs, elapsed), cpu);
+        report.sent = Some(Sent::of(&broadcaster));
+        Ok(report.print(self.json)?)
+    }
+}
+
+/// When to end.
+struct Limit {
+    until: Instant,
+    count: u64,
+    stop: Stop,
+}
+
+/// As fast as it goes; the clock is looked at now and then, because for small
+/// messages it costs a good part of what sending costs.
+fn blast(broadcaster: &RawBroadcaster, payload: &mut [u8], limit: &Limit) -> Result<u64, Failure> {
+    let burst = (LOOK_EVERY / payload.len().max(1)).clamp(1, 64) as u64;
+    let mut next = 0;
+    while next < limit.count && !limit.stop.is_set() && Instant::now() < limit.until {
+        for _ in 0..burst.min(limit.count - next) {
+            payload::stamp(payload, next);
+            broadcaster.publish(payload)?;
+            next += 1;
+        }
+    }
+    Ok(next)
+}
+
+/// Each message at its time; what a late wake-up missed is made up for at once.
+fn paced(
+    broadcaster: &RawBroadcaster,
+    payload: &mut [u8],
+    limit: &Limit,
+    (begun, interval): (Instant, f64),
+) -> Result<u64, Failure> {
+    let mut next = 0;
+    while next < limit.count && !limit.stop.is_set() {
+        let due = begun + Duration::from_secs_f64(next as f64 * interval);
+        if due >= limit.until {
+            break;
+        }
+        if !wait_until(due, &limit.stop) {
+            break;
+        }
+        payload::stamp(payload, next);
+        broadcaster.publish(payload)?;
+        next += 1;
+    }
+    Ok(next)
+}
+
+/// Waits; `false` if a signal came first.
+pub(super) fn wait_until(due: Instant, stop: &Stop) -> bool {
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        if stop.is_set() {
+            return false;
+        }
+        thread::sleep(left.min(LONGEST_SLEEP));
+    }
+}
+
+/// Seconds from one message to the next; `None` for as fast as it goes.
+pub(super) fn interval(rate: f64) -> Result<Option<f64>, Failure> {
+    match rate {
+        0.0 => Ok(None),
+        rate if rate > 0.0 && rate.is_finite() => Ok(Some(rate.recip())),
+        _ => Err(Failure::Usage(format!(
+            "--rate {rate}: messages a second, or 0 for as fast as it goes"
+        ))),
+    }
+}
+
+pub(super) fn seconds(seconds: f64) -> Result<Duration, Failure> {
+    let bounded = Duration::try_from_secs_f64(seconds).ok();
+    bounded
+        .filter(|time| *time <= Duration::from_secs(31_536_000))
+        .ok_or_else(|| Failure::Usage(format!("{seconds} seconds: from 0 to a year are possible")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_that_make_no_sense_are_refused() {
+        assert_eq!(interval(0.0).unwrap(), None);
+        assert_eq!(interval(4.0).unwrap(), Some(0.25));
+        for rate in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(interval(rate).is_err(), "{rate}");
+        }
+        for time in [-1.0, f64::NAN, 1e18] {
+            assert!(seconds(time).is_err(), "{time}");
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! What is measured, in which order, and for how long.
+
+use std::time::Instant;
+
+use super::Options;
+use super::build::{INSTALL_CYCLONE, INSTALL_LCM};
+use super::contender::{
+    COALESCED_INLINE, COALESCED_QUEUE, CYCLONE, Contender, GSO, GSO_SPIN, INLINE, INLINE_SPIN, Job,
+    LARGE_BUFFER, LARGE_BUFFER_PACED, LCM, NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
+};
+use super::report::{bytes, short};
+use super::results::{Duel, Lossless, Measurement, Outcome, Paced, Results, Trial};
+use super::runner::Bench;
+
+pub(super) const MIB: usize = 1 << 20;
+
+/// The names that `--only` takes.
+const PARTS: [&str; 5] = ["blast", "pacing", "lossless", "roundtrip", "cable"];
+const OPPONENTS: [&str; 4] = ["gso", "naive", "lcm", "cyclone"];
+
+pub(super) fn check_names(only: &[String]) -> Result<(), String> {
+    let known =
+        |name: &&String| PARTS.contains(&name.as_str()) || OPPONENTS.contains(&name.as_str());
+    match only.iter().find(|name| !known(name)) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "--only {name}: known are {}, {}",
+            PARTS.join(", "),
+            OPPONENTS.join(", ")
+        )),
+    }
+}
+
+/// A pair to be compared at a size.
+type Pairing = (usize, Contender, Contender);
+
+/// The whole of a run.
+pub(super) struct Plan {
+    pairs: usize,
+    quick: bool,
+    only: Vec<String>,
+    deadline: Instant,
+}
+
+/// Told of progress, line by line.
+pub(super) type Tell<'a> = &'a mut dyn FnMut(&str);
+
+impl Plan {
+    pub(super) fn new(options: &Options, deadline: Instant) -> Self {
+        Self {
+            pairs: options.pairs,
+            quick: options.quick,
+            only: options.only.clone(),
+            deadline,
+        }
+    }
+
+    pub(super) fn run(&self, bench: &Bench, tell: Tell<'_>) -> Results {
+        let mut results = Results::default();
+        for (contender, install) in [(LCM, INSTALL_LCM), (CYCLONE, INSTALL_CYCLONE)] {
+            if !contender.is_there(&bench.programs) {
+                let why = format!("{}: not installed; `{install}`", contender.name);
+                results.skipped.push(why);
+            }
+        }
+        if self.wants("blast") {
+            self.duels(
+                bench,
+                Measurement::Blast,
+                &self.blasts(),
+                &mut results,
+                tell,
+            );
+        }
+        if self.wants("roundtrip") {
+            let pairings = round_trips();
+            self.duels(bench, Measurement::RoundTrip, &pairings, &mut results, tell);
+        }
+        if self.wants("cable") {
+            self.cable(bench, &mut results, tell);
+        }
+        if self.wants("pacing") {
+            self.pacing(bench, &mut results, tell);
+        }
+        if self.wants("lossless") {
+            self.lossless(bench, &mut results, tell);
+        }
+        results
+    }
+
+    /// Whether a part is wanted: when named, or when no part is.
+    fn wants(&self, part: &str) -> bool {
+        let none_named = !self.only.iter().any(|it| PARTS.contains(&it.as_str()));
+        none_named || self.only.iter().any(|it| it == part)
+    }
+
+    /// Whether a contender is wanted: this library always.
+    fn wants_contender(&self, contender: &Contender) -> bool {
+        let opponent = OPPONENTS.iter().find(|it| contender.name.contains(*it));
+        let mut named = self
+            .only
+            .iter()
+            .filter(|it| OPPONENTS.contains(&it.as_str()));
+        match opponent {
+            None => true,
+            Some(opponent) => named.clone().next().is_none() || named.any(|it| it == opponent),
+        }
+    }
+
+    fn is_over(&self, what: &str, results: &mut Results) -> bool {
+        let over = Instant::now() >= self.deadline;
+        if over {
+            results.skipped.push(format!("{what}: the time was up"));
+        }
+        over
+    }
+
+    fn blasts(&self) -> Vec<Pairing> {
+        let mut pairings = Vec::new();
+        let small: &[usize] = if self.quick { &[64] } else { &[64, 1024] };
+        for &size in small {
+            pairings.extend([
+                (size, GSO, COALESCED_INLINE),
+                (size, GSO, COALESCED_QUEUE),
+                (size, NAIVE, INLINE),
+                (size, NAIVE, QUEUE),
+                (size, LCM, INLINE),
+                (size, CYCLONE, INLINE),
+            ]);
+        }
+        let large: &[usize] = if self.quick {
+            &[65_536, MIB]
+        } else {
+            &[65_536, MIB, 8 * MIB]
+        };
+        for &size in large {
+            pairings.extend([(size, GSO, INLINE), (size, GSO, PULL), (size, GSO, QUEUE)]);
+            pairings.extend([
+                (size, NAIVE, INLINE),
+                (size, LCM, INLINE),
+                (size, CYCLONE, INLINE),
+            ]);
+        }
+        pairings
+    }
+
+    fn duels(
+        &self,
+        bench: &Bench,
+        measurement: Measurement,
+        pairings: &[Pairing],
+        results: &mut Results,
+        tell: Tell<'_>,
+    ) {
+        for (size, reference, contender) in pairings {
+            let there = reference.is_there(&bench.programs);
+            if !there || !self.wants_contender(reference) {
+                continue;
+            }
+            let what = format!(
+                "{measurement:?} {}: {} / {}",
+                bytes(*size),
+                contender.name,
+                reference.name
+            );
+            if self.is_over(&what, results) {
+                continue;
+            }
+            let duel = self.duel(bench, measurement, (*size, *reference, *contender));
+            let ratios: Vec<String> = duel.ratios.iter().map(|it| format!("{it:.2}")).collect();
+            let failed = duel.failed.as_deref().unwrap_or_default();
+            tell(&format!("{what}  {} {failed}", ratios.join(" ")));
+            results.duels.push(duel);
+        }
+    }
+
+    fn duel(&self, bench: &Bench, measurement: Measurement, pairing: Pairing) -> Duel {
+        let (size, reference, contender) = pairing;
+        let job = self.job(measurement, size);
+        let run = |who: &Contender| match measurement {
+            Measurement::RoundTrip => bench.round_trip(who, &job),
+            _ => bench.blast(who, &job),
+        };
+        let mut duel = Duel {
+            measurement,
+            size,
+            reference: reference.name,
+            contender: contender.name,
+            reference_runs: Vec::new(),
+            contender_runs: Vec::new(),
+            ratios: Vec::new(),
+            median_ratio: None,
+            void: false,
+            failed: None,
+        };
+        for _ in 0..self.pairs {
+            let pair = run(&reference).and_then(|first| Ok((first, run(&contender)?)));
+            match pair {
+                Ok((first, second)) => {
+                    duel.reference_runs.push(first);
+                    duel.contender_runs.push(second);
+                }
+                Err(why) => {
+                    duel.failed = Some(why);
+                    break;
+                }
+            }
+        }
+        duel.conclude();
+        duel
+    }
+
+    fn job(&self, measurement: Measurement, size: usize) -> Job {
+        Job {
+            size,
+            seconds: if self.quick { 0.2 } else { 0.5 },
+            rate: 0.0,
+            rounds: if size < MIB { 2000 } else { 200 },
+            across: matches!(measurement, Measurement::CableOn | Measurement::CableOff),
+        }
+    }
+
+    fn cable(&self, bench: &Bench, results: &mut Results, tell: Tell<'_>) {
+        let pairings = [
+            (64, GSO, COALESCED_INLINE),
+            (64, NAIVE, INLINE),
+            (MIB, GSO, INLINE),
+            (MIB, NAIVE, INLINE),
+        ];
+        for (measurement, on) in [(Measurement::CableOn, true), (Measurement::CableOff, false)] {
+            match bench.offload(on) {
+                Ok(()) => self.duels(bench, measurement, &pairings, results, tell),
+                Err(error) => results.skipped.push(format!(
+                    "offload {on}: {error}; `sudo apt-get install ethtool`"
+                )),
+            }
+        }
+        // Everything else is measured with offload, as the cable came; that it
+        // cannot be switched was said above.
+        let _ = bench.offload(true);
+    }
+
+    fn pacing(&self, bench: &Bench, results: &mut Results, tell: Tell<'_>) {
+        let (runs, seconds) = if self.quick { (2, 0.5) } else { (20, 2.0) };
+        for contender in [ORDINARY_BUFFER, LARGE_BUFFER, LARGE_BUFFER_PACED] {
+            if self.is_over(contender.name, results) {
+                continue;
+            }
+            let job = Job {
+                seconds,
+                ..self.job(Measurement::Blast, MIB)
+            };
+            let outcomes: Result<Vec<Outcome>, String> =
+                (0..runs).map(|_| bench.blast(&contender, &job)).collect();
+            let failed = outcomes.as_ref().err().cloned();
+            let paced = Paced {
+                contender: contender.name,
+                size: MIB,
+                seconds,
+                runs: outcomes.unwrap_or_default(),
+                failed,
+            };
+            tell(&format!(
+                "{}: {} of {} runs with loss",
+                paced.contender,
+                paced.lossy(),
+                paced.runs.len()
+            ));
+            results.paced.push(paced);
+        }
+    }
+
+    fn lossless(&self, bench: &Bench, results: &mut Results, tell: Tell<'_>) {
+        let sizes: &[usize] = if self.quick {
+            &[65_536]
+        } else {
+            &[64, 65_536, MIB]
+        };
+        for &size in sizes {
+            for contender in [GSO, NAIVE, INLINE, COALESCED_INLINE, LCM, CYCLONE] {
+                let pointless = contender == COALESCED_INLINE && size > 1024;
+                let there = contender.is_there(&bench.programs);
+                if pointless || !there || !self.wants_contender(&contender) {
+                    continue;
+                }
+                let what = format!("lossless {}: {}", bytes(size), contender.name);
+                if self.is_over(&what, results) {
+                    continue;
+                }
+                let found = self.search(bench, &contender, size);
+                let failed = found.failed.as_deref().unwrap_or_default();
+                tell(&format!("{what}  {} /s {failed}", short(found.rate)));
+                results.lossless.push(found);
+            }
+        }
+    }
+
+    /// Bisects between nothing and a quarter more than what full speed delivers:
+    /// six halvings, so that the answer is known to a fiftieth of that.
+    fn search(&self, bench: &Bench, contender: &Contender, size: usize) -> Lossless {
+        let mut found = Lossless {
+            contender: contender.name,
+            size,
+            rate: 0.0,
+            mb_per_s: 0.0,
+            trials: Vec::new(),
+            failed: None,
+        };
+        let halvings = if self.quick { 3 } else { 6 };
+        let (mut low, mut high) = (0.0, f64::INFINITY);
+        for _ in 0..=halvings {
+            // Full speed is the first trial; it may lose nothing at all.
+            let asked = if high.is_finite() {
+                (low + high) / 2.0
+            } else {
+                0.0
+            };
+            match self.trial(bench, contender, (size, asked), &mut found) {
+                Err(why) => {
+                    found.failed = Some(why);
+                    break;
+                }
+                Ok(outcome) if high.is_infinite() => {
+                    if outcome.lost == 0 {
+                        break;
+                    }
+                    high = 1.25 * outcome.rate;
+                }
+                Ok(outcome) if outcome.lost == 0 => low = asked,
+                Ok(_) => high = asked,
+            }
+        }
+        found
+    }
+
+    fn trial(
+        &self,
+        bench: &Bench,
+        contender: &Contender,
+        (size, asked): (usize, f64),
+        found: &mut Lossless,
+    ) -> Result<Outcome, String> {
+        let job = Job {
+            rate: asked,
+            ..self.job(Measurement::Blast, size)
+        };
+        let outcome = bench.blast(contender, &job)?;
+        found.trials.push(Trial {
+            asked,
+            delivered: outcome.rate,
+            lost: outcome.lost,
+        });
+        if outcome.lost == 0 && outcome.rate > found.rate {
+            found.rate = outcome.rate;
+            found.mb_per_s = outcome.mb_per_s;
+        }
+        Ok(outcome)
+    }
+}
+
+fn round_trips() -> Vec<Pairing> {
+    let mut pairings = Vec::new();
+    for size in [64, 65_536] {
+        pairings.extend([
+            (size, GSO, INLINE),
+            (size, GSO, PULL),
+            (size, GSO, QUEUE),
+            (size, GSO_SPIN, INLINE_SPIN),
+            (size, GSO_SPIN, PULL_SPIN),
+            (size, LCM, PULL),
+            (size, CYCLONE, PULL),
+        ]);
+    }
+    pairings
+}
