@@ -28,7 +28,7 @@ use crate::topic::TopicHash;
 use crate::tracker::Arrival;
 use arena::Key;
 use counters::FragmentFate;
-use store::Store;
+use store::{Progress, Store};
 
 /// Takes datagrams and gives messages: the receiving side of the protocol.
 ///
@@ -219,32 +219,30 @@ impl<S: BuildHasher> Demux<S> {
     }
 
     fn fragment(&mut self, at: Context, fragment: &Fragment<'_>, sink: &mut impl Sink) {
-        let fate = match self.store.pending(at.stream, fragment.number) {
-            Some(key) => self.store.advance(key, fragment, at.now),
+        let progress = match self.store.pending(at.stream, fragment.number) {
+            Some(key) => self.store.advance(at.stream, key, fragment, at.now),
             None => self.first(at, fragment, sink),
         };
-        self.counters.frames.count_fragment(fate);
-        if fate != FragmentFate::Stored {
-            return;
+        self.counters.frames.count_fragment(progress.fate());
+        if let Progress::Complete(key) = progress {
+            self.complete(at, fragment.number, key, sink);
         }
-        if let Some((hash, body)) = self.store.complete(at.stream, fragment.number) {
+    }
+
+    fn complete(&mut self, at: Context, number: u64, message: Key, sink: &mut impl Sink) {
+        if let Some((hash, body)) = self.store.complete(at.stream, message) {
             self.store.tally(at.stream, |c| c.completed += 1);
             let bytes = BodyBytes::Owned(body);
-            self.deliver(at, fragment.number, Some(hash), bytes, sink);
+            self.deliver(at, number, Some(hash), bytes, sink);
         }
     }
 
     /// A fragment of a message that is not under reassembly.
-    fn first(
-        &mut self,
-        at: Context,
-        fragment: &Fragment<'_>,
-        sink: &mut impl Sink,
-    ) -> FragmentFate {
+    fn first(&mut self, at: Context, fragment: &Fragment<'_>, sink: &mut impl Sink) -> Progress {
         let filtered = !sink.wants_hash(fragment.topic_hash);
         let too_large = fragment.total > self.store.limits.max_message_len;
         let arrival = self.store.number(at.stream, fragment.number);
-        match arrival {
+        let fate = match arrival {
             _ if filtered => {
                 self.refuse(at, arrival, |c| c.filtered_by_hash += 1);
                 FragmentFate::Filtered
@@ -257,9 +255,10 @@ impl<S: BuildHasher> Demux<S> {
             Arrival::Stale => FragmentFate::Stale,
             Arrival::Jump => FragmentFate::Jump,
             Arrival::New | Arrival::Gap { .. } | Arrival::Late | Arrival::Restarted => {
-                self.begin(at, fragment)
+                return self.begin(at, fragment);
             }
-        }
+        };
+        Progress::Dropped(fate)
     }
 
     /// Counts the message once, with the first fragment seen of it.
@@ -269,14 +268,13 @@ impl<S: BuildHasher> Demux<S> {
         }
     }
 
-    fn begin(&mut self, at: Context, fragment: &Fragment<'_>) -> FragmentFate {
-        if self.store.begin(at.stream, fragment, at.now) {
-            self.store.tally(at.stream, |c| c.started += 1);
-            FragmentFate::Stored
-        } else {
-            self.store.tally(at.stream, |c| c.refused += 1);
-            FragmentFate::NoRoom
-        }
+    fn begin(&mut self, at: Context, fragment: &Fragment<'_>) -> Progress {
+        let progress = self.store.begin(at.stream, fragment, at.now);
+        self.store.tally(at.stream, |c| match progress {
+            Progress::Stored | Progress::Complete(_) => c.started += 1,
+            Progress::Dropped(_) => c.refused += 1,
+        });
+        progress
     }
 
     fn deliver(
