@@ -168,7 +168,7 @@ impl Assembly {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn plan(&self, fragment: &Fragment<'_>, trust: Trust) -> Plan {
         if self.contradicts(fragment) {
             return Plan::Contradicting;

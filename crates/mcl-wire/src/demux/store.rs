@@ -83,11 +83,22 @@ impl<S: BuildHasher> Store<S> {
         }
     }
 
+    /// A stream, and the counts of all.
+    #[inline]
+    pub(crate) fn account(&mut self, stream: Key) -> Option<(&mut Stream, &mut MessageCounts)> {
+        Some((self.streams.get_mut(stream)?, &mut self.totals))
+    }
+
     /// The stream `id`, which takes another's place if the table is full.
+    #[inline]
     pub(crate) fn stream(&mut self, id: StreamId, now: Duration) -> Option<Key> {
         if let Some(key) = self.streams.key(id) {
             return Some(key);
         }
+        self.admit(id, now)
+    }
+
+    fn admit(&mut self, id: StreamId, now: Duration) -> Option<Key> {
         if self.streams.len() >= self.limits.max_streams {
             let victim = self.streams.victim(now, self.limits.stream_idle)?;
             self.depart(victim);
@@ -192,8 +203,7 @@ impl<S: BuildHasher> Store<S> {
         fragment: &Fragment<'_>,
         now: Duration,
     ) -> Progress {
-        let (Some(stream), Some(assembly)) =
-            (self.streams.get_mut(sender), self.pool.get_mut(key))
+        let (Some(stream), Some(assembly)) = (self.streams.get_mut(sender), self.pool.get_mut(key))
         else {
             return Progress::Dropped(FragmentFate::OfFinished);
         };
@@ -244,8 +254,7 @@ impl<S: BuildHasher> Store<S> {
         fragment: &Fragment<'_>,
         now: Duration,
     ) -> Progress {
-        let (Some(stream), Some(assembly)) =
-            (self.streams.get_mut(sender), self.pool.get_mut(key))
+        let (Some(stream), Some(assembly)) = (self.streams.get_mut(sender), self.pool.get_mut(key))
         else {
             return Progress::Dropped(FragmentFate::NoRoom);
         };
@@ -277,6 +286,7 @@ impl<S: BuildHasher> Store<S> {
     }
 
     /// Notes that the stream has completed a message.
+    #[inline]
     pub(crate) fn prove(&mut self, key: Key, now: Duration) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
