@@ -178,7 +178,9 @@ impl Scratch {
     fn fragment(&mut self, stream: u64, sequence: u64, number: u64, index: u32) -> &[u8] {
         self.next = (self.next + 1) % TRAIN;
         let datagram = &mut self.datagrams[self.next];
-        datagram[8..16].copy_from_slice(&stream.to_be_bytes());
+        // Ids are random.
+        let id = stream.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+        datagram[8..16].copy_from_slice(&id.to_be_bytes());
         datagram[16..24].copy_from_slice(&sequence.to_be_bytes());
         datagram[28..36].copy_from_slice(&number.to_be_bytes());
         datagram[40..44].copy_from_slice(&index.to_be_bytes());

@@ -161,7 +161,54 @@ pub(crate) struct Streams<S> {
     keys: HashMap<StreamId, Key, S>,
     arena: Arena<Stream, 1>,
     lists: Lists,
-    last: Option<(StreamId, Key)>,
+    recent: Recent,
+}
+
+/// Keys found lately, by the low bits of the stream's id: a look there costs less
+/// than a hash that an enemy cannot foresee. One who makes ids collide here gains
+/// that the hash is computed.
+#[derive(Debug)]
+struct Recent {
+    /// A power of two, about as many as streams.
+    places: Vec<Option<(StreamId, Key)>>,
+}
+
+impl Recent {
+    const MAX_PLACES: usize = 1024;
+
+    fn place(&mut self, id: StreamId) -> Option<&mut Option<(StreamId, Key)>> {
+        let mask = self.places.len().wrapping_sub(1) as u64;
+        self.places.get_mut(usize::try_from(id.0 & mask).ok()?)
+    }
+
+    #[inline]
+    fn get(&mut self, id: StreamId) -> Option<Key> {
+        let (found, key) = (*self.place(id)?)?;
+        (found == id).then_some(key)
+    }
+
+    fn put(&mut self, id: StreamId, key: Key) {
+        if let Some(place) = self.place(id) {
+            *place = Some((id, key));
+        }
+    }
+
+    fn forget(&mut self, id: StreamId) {
+        if let Some(place) = self.place(id)
+            && place.is_some_and(|(found, _)| found == id)
+        {
+            *place = None;
+        }
+    }
+
+    /// Has room for so many streams, if that is not too many.
+    fn fit(&mut self, streams: usize) {
+        let places = streams.next_power_of_two().min(Self::MAX_PLACES);
+        if places > self.places.len() {
+            self.places.clear();
+            self.places.resize(places, None);
+        }
+    }
 }
 
 impl<S: BuildHasher> Streams<S> {
@@ -174,7 +221,7 @@ impl<S: BuildHasher> Streams<S> {
                 busy: List::new(),
                 proven: List::new(),
             },
-            last: None,
+            recent: Recent { places: Vec::new() },
         }
     }
 
@@ -200,16 +247,15 @@ impl<S: BuildHasher> Streams<S> {
         self.get(*self.keys.get(&id)?)
     }
 
-    /// The key of stream `id`. Datagrams come in trains: mostly the last one.
+    /// The key of stream `id`.
     #[inline]
     pub(crate) fn key(&mut self, id: StreamId) -> Option<Key> {
-        if let Some((last, key)) = self.last
-            && last == id
-        {
-            return Some(key);
-        }
+        self.recent.get(id).or_else(|| self.look_up(id))
+    }
+
+    fn look_up(&mut self, id: StreamId) -> Option<Key> {
         let key = *self.keys.get(&id)?;
-        self.last = Some((id, key));
+        self.recent.put(id, key);
         Some(key)
     }
 
@@ -217,7 +263,8 @@ impl<S: BuildHasher> Streams<S> {
         let key = self.arena.insert(Stream::new(id, now))?;
         self.arena.push_back(0, &mut self.lists.idle, key);
         self.keys.insert(id, key);
-        self.last = Some((id, key));
+        self.recent.fit(self.arena.len());
+        self.recent.put(id, key);
         Some(key)
     }
 
@@ -238,7 +285,7 @@ impl<S: BuildHasher> Streams<S> {
         let (id, class) = (stream.id, stream.class);
         self.arena.unlink(0, self.lists.of(class), key);
         self.keys.remove(&id);
-        self.last = None;
+        self.recent.forget(id);
         self.arena.remove(key)
     }
 
