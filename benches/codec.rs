@@ -304,31 +304,44 @@ fn pair(group: &mut Group<'_>, streams: u64, size: usize, burst: u32) {
     group.bench_function(name, |bencher| reassembly.bench(bencher));
 }
 
+/// Datagrams full of messages of 64 bytes, numbered on.
+fn coalesce(datagrams: &mut [Vec<u8>], number: &mut u64, sequence: &mut u64) {
+    let head = head();
+    for datagram in datagrams {
+        datagram.resize(DATAGRAM, 0);
+        let header = Header::new(StreamId(1), *sequence);
+        let mut writer = DatagramWriter::new(datagram, header).expect("long enough");
+        while writer.message(*number, &head, &[7; 64]).is_ok() {
+            *number += 1;
+        }
+        let len = writer.finish();
+        datagram.truncate(len);
+        *sequence += 1;
+    }
+}
+
 /// Nanoseconds per whole message of 64 bytes, as many together as fit.
 fn coalesced(criterion: &mut Criterion) {
-    let head = head();
-    let mut datagram = vec![0; DATAGRAM];
-    let mut demux = Demux::new(Limits::default(), RandomState::new());
+    let mut datagrams = vec![Vec::new(); TRAIN];
+    let (mut demux, mut last) = (
+        Demux::new(Limits::default(), RandomState::new()),
+        Last::default(),
+    );
     let (mut number, mut sequence) = (0, 0);
     let mut group = criterion.benchmark_group("coalesced");
     group.throughput(Throughput::Elements(1));
     group.bench_function("64", |bencher| {
         bencher.iter_custom(|iterations| {
-            let (mut done, mut elapsed) = (0, Duration::ZERO);
-            while done < iterations {
-                let header = Header::new(StreamId(1), sequence);
-                let mut writer = DatagramWriter::new(&mut datagram, header).expect("long enough");
-                let first = number;
-                while writer.message(number, &head, &[7; 64]).is_ok() {
-                    number += 1;
-                }
-                let len = writer.finish();
+            let (first, mut elapsed) = (number, Duration::ZERO);
+            while number - first < iterations {
+                coalesce(&mut datagrams, &mut number, &mut sequence);
                 let began = Instant::now();
-                demux.datagram(Duration::ZERO, &datagram[..len], &mut Last::default());
+                for datagram in &datagrams {
+                    demux.datagram(Duration::ZERO, datagram, &mut last);
+                }
                 elapsed += began.elapsed();
-                (done, sequence) = (done + (number - first), sequence + 1);
             }
-            elapsed.mul_f64(iterations as f64 / done as f64)
+            elapsed.mul_f64(iterations as f64 / (number - first) as f64)
         });
     });
     assert_eq!(demux.counters().messages.delivered, number);

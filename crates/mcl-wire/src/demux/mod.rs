@@ -143,16 +143,26 @@ impl<S: BuildHasher> Demux<S> {
         disposition
     }
 
+    #[inline(always)]
     fn accept(
         &mut self,
         now: Duration,
         bytes: &[u8],
         sink: &mut impl Sink,
     ) -> Result<(), Disposition> {
-        if let Some(plain) = Plain::new(bytes) {
-            return self.plain(now, &plain, sink);
+        match Plain::new(bytes) {
+            Some(plain) => self.plain(now, &plain, sink),
+            None => self.framed(now, bytes, sink),
         }
-        let (header, frames) = Header::decode(bytes)?;
+    }
+
+    fn framed(
+        &mut self,
+        now: Duration,
+        bytes: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), Disposition> {
+        let (header, mut frames) = Header::decode(bytes)?;
         if !sink.wants_stream(header.stream) {
             return Err(Disposition::IgnoredStream);
         }
@@ -170,7 +180,7 @@ impl<S: BuildHasher> Demux<S> {
         match checked {
             Checked::One(frame) => self.frame(&at, frame, sink),
             Checked::Many => {
-                for frame in frames.flatten() {
+                while let Some(Ok(frame)) = frames.next() {
                     self.frame(&at, frame, sink);
                 }
             }
@@ -217,7 +227,7 @@ impl<S: BuildHasher> Demux<S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn frame(&mut self, at: &Context, frame: Frame<'_>, sink: &mut impl Sink) {
         match frame {
             Frame::Message(message) => self.whole(at, message, sink),
@@ -234,7 +244,7 @@ impl<S: BuildHasher> Demux<S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn whole(&mut self, at: &Context, message: WholeMessage<'_>, sink: &mut impl Sink) {
         let longest = self.store.limits.max_message_len as usize;
         let counts = &mut self.counters.frames;
@@ -271,6 +281,7 @@ impl<S: BuildHasher> Demux<S> {
         }
     }
 
+    #[inline(never)]
     fn complete(&mut self, at: &Context, number: u64, message: Key, sink: &mut impl Sink) {
         if let Some((hash, body)) = self.store.complete(at.stream, message) {
             self.store.tally(at.stream, |c| c.completed += 1);
@@ -319,7 +330,7 @@ impl<S: BuildHasher> Demux<S> {
         progress
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver(
         &mut self,
         at: &Context,
