@@ -119,7 +119,7 @@ impl Metadata {
     }
 
     /// Reads the items, and tells how many bytes precede the CRC item.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, Option<usize>), BodyError> {
         if bytes.is_empty() {
             return Ok((Self::new(), None));
