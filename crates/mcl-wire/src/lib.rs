@@ -444,8 +444,8 @@ mod writer;
 pub use body::{Body, BodyError};
 #[cfg(feature = "alloc")]
 pub use demux::{
-    BodyBytes, Counters, DatagramCounts, Demux, DepartedCounts, Disposition, FrameCounts, Limits,
-    MessageCounts, Received, Sink, StreamReport,
+    BodyBytes, Counters, DatagramCounts, Demux, DepartedCounts, Disposition, FrameCounts, Landing,
+    Limits, MessageCounts, Missed, Received, Sink, StreamReport,
 };
 pub use fragmenter::{
     FRAGMENT_OVERHEAD, FragmentError, Fragmenter, OutgoingFragment, WHOLE_MESSAGE_OVERHEAD,

@@ -178,6 +178,13 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         }
     }
 
+    /// Whether `number` is beyond all seen, and no jump.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn is_ahead(&self, number: u64) -> bool {
+        let ahead = number.checked_sub(self.highest);
+        self.started && matches!(ahead, Some(1..=MAX_JUMP))
+    }
+
     /// Lets the next number start the sequence anew, wherever it is.
     pub fn restart(&mut self) {
         if self.started {

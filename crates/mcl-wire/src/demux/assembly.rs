@@ -310,6 +310,95 @@ impl Assembly {
         self.buffer.extend_from_slice(data);
     }
 
+    /// Makes slots for at most `max` of the fragments that follow, where trust
+    /// lets them be written and there is memory already, and gives their
+    /// length. Only a new buffer has to be filled with zeros, that far and no
+    /// farther.
+    pub(crate) fn prepare(&mut self, max: usize, trust: Trust) -> Option<usize> {
+        if self.has_stash() {
+            return None;
+        }
+        let (size, start) = (usize::from(self.size), self.start());
+        let limit = self.reach(0, trust).max(self.filled);
+        let limit = limit.min(self.buffer.capacity()).min(self.total());
+        let room = limit.checked_sub(start)?;
+        // A fragment is whole, or it is the last.
+        let whole = if limit == self.total() {
+            room
+        } else {
+            room / size * size
+        };
+        let len = whole.min(self.gap(max).saturating_mul(size));
+        let end = start.saturating_add(len);
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
+        }
+        (len > 0).then_some(len)
+    }
+
+    /// Where the first fragment that is missing begins.
+    fn start(&self) -> usize {
+        (self.next as usize).saturating_mul(usize::from(self.size))
+    }
+
+    /// How many fragments in a row are missing, at most `max`.
+    fn gap(&self, max: usize) -> usize {
+        if self.ahead == 0 {
+            return max;
+        }
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        let indexes = self.next..self.next.saturating_add(max);
+        indexes.take_while(|index| !self.is_marked(*index)).count()
+    }
+
+    /// The slots made before, of `len` bytes together, and the length of one.
+    pub(crate) fn slots(&mut self, len: usize) -> Option<(&mut [u8], usize)> {
+        let start = self.start();
+        let slots = self.buffer.get_mut(start..start.saturating_add(len))?;
+        Some((slots, usize::from(self.size)))
+    }
+
+    /// What fragment `at` of those expected has brought, if the last of them
+    /// is `last` and has `last_len` bytes.
+    pub(crate) fn slot(
+        &self,
+        at: usize,
+        len: usize,
+        last_len: usize,
+        last: usize,
+    ) -> Option<&[u8]> {
+        let size = usize::from(self.size);
+        let from = at.saturating_mul(size);
+        let to = from.saturating_add(if at == last { last_len } else { size });
+        let start = self.start();
+        let slots = self.buffer.get(start..start.saturating_add(len))?;
+        slots.get(from..to)
+    }
+
+    /// Whether `fragment` is the one for slot `at`.
+    pub(crate) fn expects(&self, fragment: &Fragment<'_>, at: usize) -> bool {
+        let index = u32::try_from(at)
+            .ok()
+            .and_then(|at| self.next.checked_add(at));
+        fragment.number == self.number
+            && Some(fragment.index) == index
+            && !self.contradicts(fragment)
+    }
+
+    /// Takes in `count` fragments which are in their slots already, the last of
+    /// them with `last_len` bytes.
+    pub(crate) fn landed(&mut self, count: usize, last_len: usize, now: Duration) {
+        let before = count
+            .saturating_sub(1)
+            .saturating_mul(usize::from(self.size));
+        let len = before.saturating_add(last_len);
+        let end = self.start().saturating_add(len);
+        self.filled = self.filled.max(end);
+        self.received = self.received.saturating_add(len);
+        self.advanced = now;
+        (0..count).for_each(|_| self.mark(self.next));
+    }
+
     fn can_mark(&self, index: u32) -> bool {
         index == self.next || index as usize / 64 < self.seen.len()
     }

@@ -3,6 +3,7 @@
 mod arena;
 mod assembly;
 mod counters;
+mod landing;
 mod limits;
 mod plain;
 mod pool;
@@ -19,6 +20,7 @@ use core::time::Duration;
 pub use counters::{
     Counters, DatagramCounts, DepartedCounts, Disposition, FrameCounts, MessageCounts, StreamReport,
 };
+pub use landing::{Landing, Missed};
 pub use limits::Limits;
 pub use received::{BodyBytes, Received, Sink};
 
@@ -29,6 +31,7 @@ use crate::topic::TopicHash;
 use crate::tracker::Arrival;
 use arena::Key;
 use counters::FragmentFate;
+use landing::Forecast;
 use plain::Plain;
 use store::{Progress, Store};
 
@@ -86,6 +89,7 @@ use store::{Progress, Store};
 pub struct Demux<S> {
     store: Store<S>,
     counters: Counters,
+    forecast: Forecast,
 }
 
 /// The datagram at hand.
@@ -126,6 +130,7 @@ impl<S: BuildHasher> Demux<S> {
         Self {
             store: Store::new(limits, hasher),
             counters: Counters::default(),
+            forecast: Forecast::default(),
         }
     }
 
@@ -133,6 +138,7 @@ impl<S: BuildHasher> Demux<S> {
     ///
     /// A datagram that is not accepted has no effect but its count.
     pub fn datagram(&mut self, now: Duration, bytes: &[u8], sink: &mut impl Sink) -> Disposition {
+        self.forecast.withdraw();
         self.store.expire(now);
         let disposition = match self.accept(now, bytes, sink) {
             Ok(()) => Disposition::Accepted,
@@ -276,8 +282,10 @@ impl<S: BuildHasher> Demux<S> {
             None => self.first(at, fragment, sink),
         };
         self.counters.frames.count_fragment(progress.fate());
-        if let Progress::Complete(key) = progress {
-            self.complete(at, fragment.number, key, sink);
+        match progress {
+            Progress::Stored(key) => self.forecast.advanced(at.stream, fragment.number, key),
+            Progress::Complete(key) => self.complete(at, fragment.number, key, sink),
+            Progress::Dropped(_) => {}
         }
     }
 
@@ -324,7 +332,7 @@ impl<S: BuildHasher> Demux<S> {
     fn begin(&mut self, at: &Context, fragment: &Fragment<'_>) -> Progress {
         let progress = self.store.begin(at.stream, fragment, at.now);
         self.store.tally(at.stream, |c| match progress {
-            Progress::Stored | Progress::Complete(_) => c.started += 1,
+            Progress::Stored(_) | Progress::Complete(_) => c.started += 1,
             Progress::Dropped(_) => c.refused += 1,
         });
         progress

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::time::Duration;
 
+use crate::demux::Context;
 use crate::demux::arena::Key;
 use crate::demux::assembly::{Assembly, Plan, Trust};
 use crate::demux::counters::{DepartedCounts, Disposition, FragmentFate, MessageCounts};
@@ -26,7 +27,7 @@ enum End {
 /// What came of a fragment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Progress {
-    Stored,
+    Stored(Key),
     /// Stored, and with it the message is complete.
     Complete(Key),
     Dropped(FragmentFate),
@@ -37,13 +38,13 @@ impl Progress {
         if assembly.is_complete() {
             Self::Complete(key)
         } else {
-            Self::Stored
+            Self::Stored(key)
         }
     }
 
     pub(crate) const fn fate(self) -> FragmentFate {
         match self {
-            Self::Stored | Self::Complete(_) => FragmentFate::Stored,
+            Self::Stored(_) | Self::Complete(_) => FragmentFate::Stored,
             Self::Dropped(fate) => fate,
         }
     }
@@ -270,6 +271,46 @@ impl<S: BuildHasher> Store<S> {
         stream.advanced(fragment.number, key);
         self.pool.touch(key, stream);
         self.wait_from(now);
+        progress
+    }
+
+    /// Message `number` of `stream`, if it is `key` and still there.
+    pub(crate) fn message(
+        &mut self,
+        stream: Key,
+        key: Key,
+        number: u64,
+    ) -> Option<(Trust, &mut Assembly)> {
+        let trust = self.trust(stream);
+        let assembly = self.pool.get_mut(key)?;
+        let same = assembly.number == number && assembly.stream == stream;
+        same.then_some((trust, assembly))
+    }
+
+    /// Takes in fragments of message `key` that are in its buffer already, in
+    /// datagrams the last of which is `at`.
+    pub(crate) fn landed(
+        &mut self,
+        key: Key,
+        at: &Context,
+        count: usize,
+        last_len: usize,
+    ) -> Progress {
+        let first = at.sequence.saturating_sub(count.saturating_sub(1) as u64);
+        for sequence in first..=at.sequence {
+            // That they are new has been seen.
+            let _ = self.streams.observe(at.stream, sequence, at.now);
+        }
+        let (Some(stream), Some(assembly)) =
+            (self.streams.get_mut(at.stream), self.pool.get_mut(key))
+        else {
+            return Progress::Stored(key);
+        };
+        assembly.landed(count, last_len, at.now);
+        let progress = Progress::of(key, assembly);
+        stream.advanced(assembly.number, key);
+        self.pool.touch(key, stream);
+        self.wait_from(at.now);
         progress
     }
 
