@@ -310,30 +310,24 @@ impl Assembly {
         self.buffer.extend_from_slice(data);
     }
 
-    /// Makes slots for at most `max` of the fragments that follow, where trust
-    /// lets them be written and there is memory already, and gives their
-    /// length. Only a new buffer has to be filled with zeros, that far and no
-    /// farther.
+    /// Makes slots for the `max` fragments that follow, or for all that are
+    /// left of the message, and gives their length. `None` if not so many are
+    /// missing in a row, or trust does not let them be written yet, or there is
+    /// no memory yet: a train would not fit. Only a new buffer has to be filled
+    /// with zeros, that far and no farther.
     pub(crate) fn prepare(&mut self, max: usize, trust: Trust) -> Option<usize> {
-        if self.has_stash() {
+        let start = self.start();
+        let end = max.saturating_mul(usize::from(self.size));
+        let end = start.saturating_add(end).min(self.total());
+        let reach = self.reach(0, trust).max(self.filled);
+        let fits = end > start && end <= reach.min(self.buffer.capacity());
+        if !fits || self.has_stash() || !self.is_gap(end) {
             return None;
         }
-        let (size, start) = (usize::from(self.size), self.start());
-        let limit = self.reach(0, trust).max(self.filled);
-        let limit = limit.min(self.buffer.capacity()).min(self.total());
-        let room = limit.checked_sub(start)?;
-        // A fragment is whole, or it is the last.
-        let whole = if limit == self.total() {
-            room
-        } else {
-            room / size * size
-        };
-        let len = whole.min(self.gap(max).saturating_mul(size));
-        let end = start.saturating_add(len);
         if self.buffer.len() < end {
             self.buffer.resize(end, 0);
         }
-        (len > 0).then_some(len)
+        end.checked_sub(start)
     }
 
     /// Where the first fragment that is missing begins.
@@ -341,14 +335,11 @@ impl Assembly {
         (self.next as usize).saturating_mul(usize::from(self.size))
     }
 
-    /// How many fragments in a row are missing, at most `max`.
-    fn gap(&self, max: usize) -> usize {
-        if self.ahead == 0 {
-            return max;
-        }
-        let max = u32::try_from(max).unwrap_or(u32::MAX);
-        let indexes = self.next..self.next.saturating_add(max);
-        indexes.take_while(|index| !self.is_marked(*index)).count()
+    /// Whether none of the fragments from `next` to byte `end` is in the buffer.
+    fn is_gap(&self, end: usize) -> bool {
+        let beyond = end.div_ceil(usize::from(self.size));
+        let mut indexes = self.next..u32::try_from(beyond).unwrap_or(u32::MAX);
+        self.ahead == 0 || !indexes.any(|index| self.is_marked(index))
     }
 
     /// The slots made before, of `len` bytes together, and the length of one.

@@ -14,7 +14,7 @@ use crate::fragmenter::FRAGMENT_OVERHEAD;
 
 /// Trains in a row of one stream's messages before the next is predicted.
 const TRAINS: u8 = 2;
-/// Most landings that are not offered after a miss.
+/// Most trains after a miss for which nothing is predicted.
 const MAX_PENALTY: u32 = 63;
 
 /// Where the data of the next fragments is expected: see [`Demux::landing`].
@@ -60,7 +60,7 @@ pub(super) struct Forecast {
     fresh: bool,
     /// Trains in a row that were steady.
     trains: u8,
-    /// Landings not to be offered.
+    /// Trains to come for which nothing is predicted.
     skip: u32,
     penalty: u32,
     /// Bytes that are offered, until something else happens.
@@ -92,6 +92,7 @@ impl Forecast {
     /// Counts a train; whether there is reason for a prediction.
     fn train(&mut self) -> bool {
         if core::mem::take(&mut self.fresh) {
+            self.skip = self.skip.saturating_sub(1);
             let steady = core::mem::replace(&mut self.steady, true);
             self.trains = if steady {
                 self.trains.saturating_add(1)
@@ -99,11 +100,7 @@ impl Forecast {
                 0
             };
         }
-        if self.skip > 0 {
-            self.skip = self.skip.saturating_sub(1);
-            return false;
-        }
-        self.trains >= TRAINS
+        self.trains >= TRAINS && self.skip == 0
     }
 
     fn missed(&mut self) -> Missed {
@@ -133,8 +130,9 @@ impl Lead {
 }
 
 impl<S: BuildHasher> Demux<S> {
-    /// Where the fragments that follow the last one would go, at most
-    /// `max_fragments`: the next ones of the message that advanced last. So a
+    /// Where the fragments that follow the last one would go: the next
+    /// `max_fragments` of the message that advanced last, or all that are left of
+    /// it. Ask for as many as a train may have: one that does not fit misses. So a
     /// receiver can have the kernel write them where they belong: each
     /// datagram's first [`FRAGMENT_OVERHEAD`] bytes to a place of the caller's
     /// own, the rest into the next [slot](Landing::slots), and then hand in the
@@ -142,7 +140,7 @@ impl<S: BuildHasher> Demux<S> {
     ///
     /// `None` unless it is likely that they come next: nothing is under
     /// reassembly, the last trains were of several messages, predictions
-    /// [`Missed`] lately, or there is no buffer yet. Call it once before each
+    /// [`Missed`] lately, or so much buffer is not there yet. Call it once before each
     /// train is received: the calls are how trains are told apart.
     ///
     /// Until [`landed`](Self::landed) succeeds or [`datagram`](Self::datagram)
