@@ -12,6 +12,7 @@
 //! | send a longer one | [`BodyHead`], [`Fragmenter`] |
 //! | send many small ones together | [`BodyHead`], [`DatagramWriter`] |
 //! | receive | [`Demux`] with your [`Sink`] |
+//! | receive long messages without a copy | [`Demux::landing`] |
 //! | look into a datagram | [`Header::decode`], [`Frames`], [`Body::decode`] |
 //! | count losses | [`SequenceTracker`] |
 //!

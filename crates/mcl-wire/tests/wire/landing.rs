@@ -1,5 +1,7 @@
 //! Receiving in place is the same as receiving by copy, and what misses is not lost.
 
+use std::collections::HashMap;
+
 use core::time::Duration;
 
 use mcl_wire::{Demux, Disposition, FRAGMENT_OVERHEAD, Limits, Missed, StreamId, StreamReport};
@@ -302,7 +304,7 @@ fn an_unproven_stream_lands_within_its_slack_only() {
 
 #[test]
 fn with_every_schedule_it_is_the_same_as_by_copy() {
-    let (mut landed, mut missed) = (0, 0);
+    let (mut landed, mut missed, mut delivered) = (0, 0, 0);
     for seed in 0..60 {
         let mut rng = Rng(seed);
         let mut limits = Limits::default();
@@ -312,12 +314,15 @@ fn with_every_schedule_it_is_the_same_as_by_copy() {
         }
         let mut twins = Twins::new(limits);
         let mut senders = [Sender::new(seed), Sender::new(seed + 1000)];
+        let mut all = HashMap::new();
         for _ in 0..40 {
             let mut queue = Vec::new();
             for sender in senders.iter_mut().take(1 + rng.below(8) / 7) {
                 let len = [300, 20_000, 60_000, 110_000][rng.below(4)];
                 let sent = payload(rng.next(), len);
+                let name = (sender.stream, sender.number);
                 queue.extend(sender.message([None, Some("t")][rng.below(2)], &sent));
+                all.insert(name, sent);
             }
             if rng.percent(30) {
                 queue.retain(|_| !rng.percent(2));
@@ -332,12 +337,17 @@ fn with_every_schedule_it_is_the_same_as_by_copy() {
                 queue.insert(rng.below(queue.len()), copy);
             }
             twins.arrive(&queue, 1 + rng.below(12));
+            for message in &twins.inboxes[0].messages {
+                assert!(message.payload == all[&(message.stream, message.number)]);
+                delivered += 1;
+            }
             twins.now += Duration::from_micros(rng.next() % 2000);
             twins.recycle(rng.below(120_000));
         }
         (landed, missed) = (landed + twins.landed, missed + twins.missed);
     }
     assert!(landed > 1000 && missed > 100, "{landed} {missed}");
+    assert!(delivered > 1000, "{delivered}");
 }
 
 #[test]
