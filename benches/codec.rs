@@ -8,11 +8,12 @@
 
 use std::hash::RandomState;
 use std::hint::black_box;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use mcl_wire::{
-    BodyBytes, BodyHead, Demux, Fragmenter, Limits, Metadata, Received, Sink, StreamId,
+    BodyBytes, BodyHead, DatagramWriter, Demux, FRAGMENT_OVERHEAD, Fragmenter, HEADER_LEN, Header,
+    Limits, Metadata, Received, Sink, StreamId,
 };
 
 const SIZES: [usize; 4] = [1 << 10, 64 << 10, 1 << 20, 8 << 20];
@@ -111,6 +112,337 @@ fn shuffle(datagrams: &mut [Vec<u8>]) {
     }
 }
 
+/// Datagrams that come in a train.
+const TRAIN: usize = 45;
+/// Bytes of a fragment.
+const FRAGMENT: usize = DATAGRAM - FRAGMENT_OVERHEAD;
+
+/// Messages of several streams at once, each of `fragments` equal fragments,
+/// `burst` datagrams of a stream in a row.
+#[derive(Clone, Copy)]
+struct Interleaving {
+    streams: u64,
+    fragments: u32,
+    burst: u32,
+}
+
+impl Interleaving {
+    /// Calls `each` for every fragment of the next message of every stream.
+    fn round(self, mut each: impl FnMut(u64, u32)) {
+        for first in (0..self.fragments).step_by(self.burst as usize) {
+            let end = self.fragments.min(first + self.burst);
+            for stream in 0..self.streams {
+                (first..end).for_each(|index| each(stream, index));
+            }
+        }
+    }
+
+    const fn total(self) -> usize {
+        self.fragments as usize * FRAGMENT
+    }
+
+    /// The time of `iterations` fragments, from that of whole rounds.
+    fn time(self, iterations: u64, mut round: impl FnMut()) -> Duration {
+        let each = self.streams * u64::from(self.fragments);
+        let rounds = iterations.div_ceil(each);
+        let began = Instant::now();
+        (0..rounds).for_each(|_| round());
+        began
+            .elapsed()
+            .mul_f64(iterations as f64 / (rounds * each) as f64)
+    }
+}
+
+/// What the socket is read into: always the same few pages, as hot as a train
+/// that the kernel has just copied, whatever the number of streams.
+struct Scratch {
+    datagrams: Vec<[u8; DATAGRAM]>,
+    next: usize,
+}
+
+impl Scratch {
+    fn new(total: usize) -> Self {
+        let mut datagram = [0; DATAGRAM];
+        datagram[..HEADER_LEN].copy_from_slice(&Header::new(StreamId(0), 0).encode());
+        let len = (DATAGRAM - HEADER_LEN - 4) as u16;
+        datagram[24..28].copy_from_slice(&[2, 0, (len >> 8) as u8, len as u8]);
+        datagram[36..40].copy_from_slice(&(total as u32).to_be_bytes());
+        datagram[48..50].copy_from_slice(&(FRAGMENT as u16).to_be_bytes());
+        Self {
+            datagrams: vec![datagram; TRAIN],
+            next: 0,
+        }
+    }
+
+    /// The fragment of a message without a topic, all of zeros.
+    fn fragment(&mut self, stream: u64, sequence: u64, number: u64, index: u32) -> &[u8] {
+        self.next = (self.next + 1) % TRAIN;
+        let datagram = &mut self.datagrams[self.next];
+        // Ids are random.
+        let id = stream.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+        datagram[8..16].copy_from_slice(&id.to_be_bytes());
+        datagram[16..24].copy_from_slice(&sequence.to_be_bytes());
+        datagram[28..36].copy_from_slice(&number.to_be_bytes());
+        datagram[40..44].copy_from_slice(&index.to_be_bytes());
+        datagram
+    }
+}
+
+/// Reassembly.
+struct Reassembly {
+    way: Interleaving,
+    demux: Demux<RandomState>,
+    last: Last,
+    scratch: Scratch,
+    number: u64,
+}
+
+impl Reassembly {
+    fn new(way: Interleaving) -> Self {
+        let mut new = Self {
+            way,
+            demux: Demux::new(Limits::default(), RandomState::new()),
+            last: Last::default(),
+            scratch: Scratch::new(way.total()),
+            number: 0,
+        };
+        // Streams are proven and memory is there before anything is measured.
+        (0..2).for_each(|_| new.round());
+        new
+    }
+
+    fn round(&mut self) {
+        let (way, number) = (self.way, self.number);
+        way.round(|stream, index| {
+            let sequence = number * u64::from(way.fragments) + u64::from(index);
+            let datagram = self.scratch.fragment(stream, sequence, number, index);
+            self.demux
+                .datagram(Duration::ZERO, datagram, &mut self.last);
+            if let Some(buffer) = self.last.0.take() {
+                self.demux.recycle(buffer);
+            }
+        });
+        self.number += 1;
+    }
+
+    fn bench(&mut self, bencher: &mut Bencher<'_>) {
+        let way = self.way;
+        bencher.iter_custom(|iterations| way.time(iterations, || self.round()));
+        let delivered = self.demux.counters().messages.delivered;
+        assert_eq!(delivered, self.number * way.streams, "nothing may be lost");
+    }
+}
+
+/// Reassembly of one stream's messages, received in place: the slots are
+/// filled with the bytes that the kernel would copy there.
+struct InPlace {
+    fragments: u32,
+    demux: Demux<RandomState>,
+    last: Last,
+    scratch: Scratch,
+    number: u64,
+    landed: u64,
+}
+
+impl InPlace {
+    fn new(size: usize) -> Self {
+        let fragments = size.div_ceil(FRAGMENT) as u32;
+        let mut new = Self {
+            fragments,
+            demux: Demux::new(Limits::default(), RandomState::new()),
+            last: Last::default(),
+            scratch: Scratch::new(fragments as usize * FRAGMENT),
+            number: 0,
+            landed: 0,
+        };
+        (0..2).for_each(|_| new.round(true));
+        new
+    }
+
+    /// The next message. Without `copy` the slots are left as they are, to see
+    /// what is our own.
+    fn round(&mut self, copy: bool) {
+        let sequence = self.number * u64::from(self.fragments);
+        let mut index = 0;
+        while index < self.fragments {
+            let train = (self.fragments - index).min(TRAIN as u32);
+            let mut prefixes = [[0; FRAGMENT_OVERHEAD]; TRAIN];
+            let landing = self.demux.landing(TRAIN);
+            let mut slots = landing.map(|it| it.slots.chunks_mut(it.fragment_len));
+            for (prefix, index) in prefixes.iter_mut().zip(index..index + train) {
+                let sequence = sequence + u64::from(index);
+                let datagram = self.scratch.fragment(1, sequence, self.number, index);
+                let (front, data) = datagram.split_first_chunk().expect("long enough");
+                *prefix = *front;
+                if let Some(slot) = slots.as_mut().and_then(Iterator::next)
+                    && copy
+                {
+                    slot.copy_from_slice(data);
+                }
+            }
+            if slots.is_some() {
+                let prefixes = &prefixes[..train as usize];
+                self.demux
+                    .landed(Duration::ZERO, prefixes, FRAGMENT, &mut self.last)
+                    .expect("as predicted");
+                self.landed += u64::from(train);
+            } else {
+                for index in index..index + train {
+                    let sequence = sequence + u64::from(index);
+                    let datagram = self.scratch.fragment(1, sequence, self.number, index);
+                    self.demux
+                        .datagram(Duration::ZERO, datagram, &mut self.last);
+                }
+            }
+            index += train;
+        }
+        if let Some(buffer) = self.last.0.take() {
+            self.demux.recycle(buffer);
+        }
+        self.number += 1;
+    }
+}
+
+/// Nanoseconds per fragment in place, with and without what the kernel does;
+/// compare with "fragment of a train of 45".
+fn in_place(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fragment in place");
+    for size in [1 << 20, 8 << 20, 64 << 20] {
+        group.throughput(Throughput::Bytes(FRAGMENT as u64));
+        for (name, copy) in [("", true), (", copied by nobody", false)] {
+            let mut in_place = InPlace::new(size);
+            let way = Interleaving {
+                streams: 1,
+                fragments: in_place.fragments,
+                burst: TRAIN as u32,
+            };
+            group.bench_function(format!("{} KiB{name}", size >> 10), |bencher| {
+                bencher.iter_custom(|iterations| way.time(iterations, || in_place.round(copy)));
+            });
+            assert_eq!(
+                in_place.demux.counters().messages.delivered,
+                in_place.number
+            );
+            let all = in_place.number * u64::from(in_place.fragments);
+            assert!(in_place.landed > all / 10 * 8, "hardly anything landed");
+        }
+    }
+}
+
+/// The same bytes to as many buffers in the same order: what memory costs.
+struct Copy {
+    way: Interleaving,
+    buffers: Vec<Vec<u8>>,
+    scratch: Scratch,
+    number: u64,
+}
+
+impl Copy {
+    fn new(way: Interleaving) -> Self {
+        Self {
+            way,
+            buffers: vec![vec![1; way.total()]; way.streams as usize],
+            scratch: Scratch::new(way.total()),
+            number: 0,
+        }
+    }
+
+    fn round(&mut self) {
+        self.way.round(|stream, index| {
+            let sequence = u64::from(index);
+            let datagram = self.scratch.fragment(stream, sequence, self.number, index);
+            let at = index as usize * FRAGMENT;
+            let place = &mut self.buffers[stream as usize][at..at + FRAGMENT];
+            place.copy_from_slice(&datagram[FRAGMENT_OVERHEAD..]);
+            black_box(place);
+        });
+        self.number += 1;
+    }
+
+    fn bench(&mut self, bencher: &mut Bencher<'_>) {
+        let way = self.way;
+        bencher.iter_custom(|iterations| way.time(iterations, || self.round()));
+    }
+}
+
+/// Nanoseconds per fragment, by streams and by size.
+fn growth(criterion: &mut Criterion) {
+    for burst in [1, TRAIN as u32] {
+        let mut group = criterion.benchmark_group(format!("fragment of a train of {burst}"));
+        for streams in [1, 10, 100, 1000] {
+            pair(&mut group, streams, 64 << 10, burst);
+        }
+        if burst > 1 {
+            for size in [1 << 20, 8 << 20, 64 << 20] {
+                pair(&mut group, 1, size, burst);
+            }
+        }
+    }
+}
+
+type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
+
+fn pair(group: &mut Group<'_>, streams: u64, size: usize, burst: u32) {
+    let fragments = size.div_ceil(FRAGMENT) as u32;
+    let way = Interleaving {
+        streams,
+        fragments,
+        burst,
+    };
+    let name = format!("{streams} of {} KiB", size >> 10);
+    group.throughput(Throughput::Bytes(FRAGMENT as u64));
+    let mut copy = Copy::new(way);
+    group.bench_function(format!("{name}, copied only"), |bencher| {
+        copy.bench(bencher);
+    });
+    drop(copy);
+    let mut reassembly = Reassembly::new(way);
+    group.bench_function(name, |bencher| reassembly.bench(bencher));
+}
+
+/// Datagrams full of messages of 64 bytes, numbered on.
+fn coalesce(datagrams: &mut [Vec<u8>], number: &mut u64, sequence: &mut u64) {
+    let head = head();
+    for datagram in datagrams {
+        datagram.resize(DATAGRAM, 0);
+        let header = Header::new(StreamId(1), *sequence);
+        let mut writer = DatagramWriter::new(datagram, header).expect("long enough");
+        while writer.message(*number, &head, &[7; 64]).is_ok() {
+            *number += 1;
+        }
+        let len = writer.finish();
+        datagram.truncate(len);
+        *sequence += 1;
+    }
+}
+
+/// Nanoseconds per whole message of 64 bytes, as many together as fit.
+fn coalesced(criterion: &mut Criterion) {
+    let mut datagrams = vec![Vec::new(); TRAIN];
+    let (mut demux, mut last) = (
+        Demux::new(Limits::default(), RandomState::new()),
+        Last::default(),
+    );
+    let (mut number, mut sequence) = (0, 0);
+    let mut group = criterion.benchmark_group("coalesced");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("64", |bencher| {
+        bencher.iter_custom(|iterations| {
+            let (first, mut elapsed) = (number, Duration::ZERO);
+            while number - first < iterations {
+                coalesce(&mut datagrams, &mut number, &mut sequence);
+                let began = Instant::now();
+                for datagram in &datagrams {
+                    demux.datagram(Duration::ZERO, datagram, &mut last);
+                }
+                elapsed += began.elapsed();
+            }
+            elapsed.mul_f64(iterations as f64 / (number - first) as f64)
+        });
+    });
+    assert_eq!(demux.counters().messages.delivered, number);
+}
+
 fn extras(criterion: &mut Criterion) {
     criterion.bench_function("publish time", |bencher| {
         let mut head = head();
@@ -136,6 +468,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = fragment, reassemble, extras
+    targets = fragment, reassemble, growth, in_place, coalesced, extras
 }
 criterion_main!(benches);

@@ -157,12 +157,14 @@ fn check_flags(flags: u8, topic_len: u8) -> Result<(), BodyError> {
     Ok(())
 }
 
+#[inline]
 fn topic(bytes: &[u8]) -> Result<&str, BodyError> {
     str::from_utf8(bytes).map_err(|error| BodyError::TopicNotUtf8 {
         valid_up_to: error.valid_up_to(),
     })
 }
 
+#[inline(always)]
 fn take<'a>(reader: &mut Reader<'a>, needed: usize) -> Result<&'a [u8], BodyError> {
     let got = reader.len();
     reader

@@ -36,7 +36,7 @@ pub const FRAME_FLAG_NUMBERED: u8 = 0x10;
 /// The bit that tells an ignorable frame type from a critical one.
 const IGNORABLE_TYPE: u8 = 0x80;
 /// The nibble of the frame flags which a receiver must understand.
-const CRITICAL_FRAME_FLAGS: u8 = 0xF0;
+pub(crate) const CRITICAL_FRAME_FLAGS: u8 = 0xF0;
 
 /// One frame of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,6 +98,18 @@ impl Fragment<'_> {
             Some(count) => count,
             None => NonZeroU32::MIN,
         }
+    }
+
+    /// Whether its fields fit each other. Says the same as [`check_fragment`],
+    /// but not why.
+    #[cfg(feature = "alloc")]
+    #[inline(always)]
+    pub(crate) fn is_consistent(&self) -> bool {
+        // Every factor has 32 bits at most.
+        let offset = u64::from(self.index).saturating_mul(u64::from(self.size));
+        let left = u64::from(self.total).saturating_sub(offset);
+        let expected = left.min(u64::from(self.size));
+        self.size >= MIN_FRAGMENT_SIZE && expected > 0 && self.data.len() as u64 == expected
     }
 
     /// Where in the message body the fragment's bytes begin.

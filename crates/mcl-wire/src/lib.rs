@@ -12,6 +12,7 @@
 //! | send a longer one | [`BodyHead`], [`Fragmenter`] |
 //! | send many small ones together | [`BodyHead`], [`DatagramWriter`] |
 //! | receive | [`Demux`] with your [`Sink`] |
+//! | receive long messages without a copy | [`Demux::landing`] |
 //! | look into a datagram | [`Header::decode`], [`Frames`], [`Body::decode`] |
 //! | count losses | [`SequenceTracker`] |
 //!
@@ -444,8 +445,8 @@ mod writer;
 pub use body::{Body, BodyError};
 #[cfg(feature = "alloc")]
 pub use demux::{
-    BodyBytes, Counters, DatagramCounts, Demux, DepartedCounts, Disposition, FrameCounts, Limits,
-    MessageCounts, Received, Sink, StreamReport,
+    BodyBytes, Counters, DatagramCounts, Demux, DepartedCounts, Disposition, FrameCounts, Landing,
+    Limits, MessageCounts, Missed, Received, Sink, StreamReport,
 };
 pub use fragmenter::{
     FRAGMENT_OVERHEAD, FragmentError, Fragmenter, OutgoingFragment, WHOLE_MESSAGE_OVERHEAD,

@@ -119,7 +119,7 @@ impl Metadata {
     }
 
     /// Reads the items, and tells how many bytes precede the CRC item.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, Option<usize>), BodyError> {
         if bytes.is_empty() {
             return Ok((Self::new(), None));
@@ -141,6 +141,7 @@ impl Metadata {
     }
 }
 
+#[inline(always)]
 fn read_item<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), BodyError> {
     let item = reader.u8().ok_or(BodyError::TruncatedItem { item: 0 })?;
     let truncated = BodyError::TruncatedItem { item };
@@ -159,6 +160,7 @@ struct Items {
 }
 
 impl Items {
+    #[inline(always)]
     fn set(&mut self, item: u8, value: &[u8]) -> Result<(), BodyError> {
         let metadata = &mut self.metadata;
         match item {
@@ -184,6 +186,7 @@ impl Items {
 }
 
 /// Puts the value of a known item, which must be the first of its type.
+#[inline(always)]
 fn fill<T: Copy, const N: usize>(
     place: &mut Option<T>,
     item: u8,

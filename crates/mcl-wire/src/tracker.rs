@@ -90,11 +90,17 @@ pub struct SequenceCounts {
 /// assert_eq!(tracker.counts().missing, 1);
 /// ```
 #[derive(Clone, Debug)]
+// In this order: a number that comes in its turn changes the front and one word.
+#[repr(C)]
 pub struct SequenceTracker<const WORDS: usize = 16> {
-    seen: [u64; WORDS],
-    started: bool,
+    highest: u64,
+    received: u64,
     candidate: Option<u64>,
-    counts: SequenceCounts,
+    started: bool,
+    seen: [u64; WORDS],
+    /// What else is counted. Of the numbers spanned, those before the last
+    /// restart; `highest`, `received` and `missing` are not kept here.
+    rest: SequenceCounts,
 }
 
 impl<const WORDS: usize> Default for SequenceTracker<WORDS> {
@@ -114,10 +120,12 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            seen: [0; WORDS],
-            started: false,
+            highest: 0,
+            received: 0,
             candidate: None,
-            counts: SequenceCounts {
+            started: false,
+            seen: [0; WORDS],
+            rest: SequenceCounts {
                 first: 0,
                 highest: 0,
                 spanned: 0,
@@ -136,7 +144,22 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     /// The account so far.
     #[must_use]
     pub const fn counts(&self) -> SequenceCounts {
-        self.counts
+        let spanned = self.spanned();
+        SequenceCounts {
+            highest: self.highest,
+            received: self.received,
+            spanned,
+            missing: spanned.saturating_sub(self.received),
+            ..self.rest
+        }
+    }
+
+    const fn spanned(&self) -> u64 {
+        if !self.started {
+            return self.rest.spanned;
+        }
+        let since = self.highest.saturating_sub(self.rest.first);
+        self.rest.spanned.saturating_add(since).saturating_add(1)
     }
 
     /// Takes note of `number`.
@@ -146,7 +169,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
             self.start(number);
             return Arrival::New;
         }
-        let highest = self.counts.highest;
+        let highest = self.highest;
         match number.checked_sub(highest) {
             Some(0) => self.old(number),
             Some(ahead @ 1..=MAX_JUMP) => self.ahead(number, ahead),
@@ -155,11 +178,19 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         }
     }
 
+    /// Whether `number` is beyond all seen, and no jump.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn is_ahead(&self, number: u64) -> bool {
+        let ahead = number.checked_sub(self.highest);
+        self.started && matches!(ahead, Some(1..=MAX_JUMP))
+    }
+
     /// Lets the next number start the sequence anew, wherever it is.
     pub fn restart(&mut self) {
         if self.started {
+            self.rest.spanned = self.spanned();
             self.started = false;
-            self.counts.restarts = self.counts.restarts.saturating_add(1);
+            add(&mut self.rest.restarts, 1);
         }
     }
 
@@ -168,10 +199,9 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         self.candidate = None;
         self.seen = [0; WORDS];
         self.mark(number);
-        self.counts.first = number;
-        self.counts.highest = number;
-        add(&mut self.counts.spanned, 1);
-        add(&mut self.counts.received, 1);
+        self.rest.first = number;
+        self.highest = number;
+        add(&mut self.received, 1);
     }
 
     #[inline]
@@ -181,11 +211,9 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
             self.forget(ahead);
         }
         self.mark(number);
-        self.counts.highest = number;
+        self.highest = number;
         let missing = ahead.saturating_sub(1);
-        add(&mut self.counts.spanned, ahead);
-        add(&mut self.counts.received, 1);
-        add(&mut self.counts.missing, missing);
+        add(&mut self.received, 1);
         if missing == 0 {
             Arrival::New
         } else {
@@ -196,22 +224,21 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     #[inline]
     fn old(&mut self, number: u64) -> Arrival {
         self.candidate = None;
-        let age = self.counts.highest.saturating_sub(number);
+        let age = self.highest.saturating_sub(number);
         if age >= Self::WINDOW {
-            add(&mut self.counts.stale, 1);
+            add(&mut self.rest.stale, 1);
             return Arrival::Stale;
         }
         if !self.mark(number) {
-            add(&mut self.counts.duplicate, 1);
+            add(&mut self.rest.duplicate, 1);
             return Arrival::Duplicate;
         }
-        if number < self.counts.first {
-            add(&mut self.counts.before_first, 1);
+        if number < self.rest.first {
+            add(&mut self.rest.before_first, 1);
             return Arrival::New;
         }
-        self.counts.missing = self.counts.missing.saturating_sub(1);
-        add(&mut self.counts.received, 1);
-        add(&mut self.counts.late, 1);
+        add(&mut self.received, 1);
+        add(&mut self.rest.late, 1);
         Arrival::Late
     }
 
@@ -223,7 +250,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
             return Arrival::Restarted;
         }
         self.candidate = Some(number);
-        add(&mut self.counts.jumps, 1);
+        add(&mut self.rest.jumps, 1);
         Arrival::Jump
     }
 
@@ -251,7 +278,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
             self.seen = [0; WORDS];
             return;
         }
-        let mut at = (self.counts.highest % Self::WINDOW + 1) % Self::WINDOW;
+        let mut at = (self.highest % Self::WINDOW + 1) % Self::WINDOW;
         let mut left = ahead;
         while left > 0 {
             let bits = (WORD - at % WORD).min(left);

@@ -47,18 +47,17 @@ impl List {
     }
 }
 
-#[derive(Debug)]
-struct Slot<T, const LISTS: usize> {
-    value: Option<T>,
-    links: [Link; LISTS],
-}
-
 /// A growing store of values, each of which can be on `LISTS` lists at once.
 ///
 /// A value must be off its lists before it is removed.
+///
+/// The links are apart from the values: to move one value to the back of a list
+/// changes the links of its neighbours, and those of a thousand values stay in
+/// the nearest cache where the values themselves do not.
 #[derive(Debug)]
 pub(crate) struct Arena<T, const LISTS: usize> {
-    slots: Vec<Slot<T, LISTS>>,
+    values: Vec<Option<T>>,
+    links: Vec<[Link; LISTS]>,
     free: Vec<Key>,
     len: usize,
 }
@@ -66,7 +65,8 @@ pub(crate) struct Arena<T, const LISTS: usize> {
 impl<T, const LISTS: usize> Arena<T, LISTS> {
     pub(crate) const fn new() -> Self {
         Self {
-            slots: Vec::new(),
+            values: Vec::new(),
+            links: Vec::new(),
             free: Vec::new(),
             len: 0,
         }
@@ -82,62 +82,56 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
             Some(key) => key,
             None => self.grow()?,
         };
-        self.slot_mut(key)?.value = Some(value);
+        *self.slot_mut(key)? = Some(value);
         self.len = self.len.saturating_add(1);
         Some(key)
     }
 
     fn grow(&mut self) -> Option<Key> {
-        let key = Key(u32::try_from(self.slots.len()).ok()?);
+        let key = Key(u32::try_from(self.values.len()).ok()?);
         key.some()?;
-        self.slots.push(Slot {
-            value: None,
-            links: [LOOSE; LISTS],
-        });
+        self.values.push(None);
+        self.links.push([LOOSE; LISTS]);
         Some(key)
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let value = self.slot_mut(key)?.value.take()?;
+        let value = self.slot_mut(key)?.take()?;
         self.free.push(key);
         self.len = self.len.saturating_sub(1);
         Some(value)
     }
 
     #[inline]
-    fn slot(&self, key: Key) -> Option<&Slot<T, LISTS>> {
-        self.slots.get(key.0 as usize)
-    }
-
-    #[inline]
-    fn slot_mut(&mut self, key: Key) -> Option<&mut Slot<T, LISTS>> {
-        self.slots.get_mut(key.0 as usize)
+    fn slot_mut(&mut self, key: Key) -> Option<&mut Option<T>> {
+        self.values.get_mut(key.0 as usize)
     }
 
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        self.slot(key)?.value.as_ref()
+        self.values.get(key.0 as usize)?.as_ref()
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.slot_mut(key)?.value.as_mut()
+        self.slot_mut(key)?.as_mut()
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+        self.values.iter().flatten()
     }
 
     #[inline]
     fn link(&self, which: usize, key: Key) -> Link {
-        self.slot(key)
-            .and_then(|slot| slot.links.get(which).copied())
+        let links = self.links.get(key.0 as usize);
+        links
+            .and_then(|links| links.get(which).copied())
             .unwrap_or(LOOSE)
     }
 
     #[inline]
     fn link_mut(&mut self, which: usize, key: Key) -> Option<&mut Link> {
-        self.slot_mut(key)?.links.get_mut(which)
+        self.links.get_mut(key.0 as usize)?.get_mut(which)
     }
 
     /// The key after `key` on its list `which`.

@@ -10,6 +10,8 @@
 //! a fragment beyond it waits in a stash until the reach gets there. So any order of
 //! arrival works, and no byte is moved more than once beside the growing.
 
+mod slots;
+
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -20,7 +22,7 @@ use crate::frame::Fragment;
 use crate::topic::TopicHash;
 
 /// Charged for each message beside its buffers.
-pub(crate) const MESSAGE_OVERHEAD: usize = size_of::<Assembly>() + 64;
+pub(crate) const MESSAGE_OVERHEAD: usize = size_of::<Assembly>() + size_of::<Stash>() + 64;
 /// Charged for each stashed fragment beside its bytes: its share of a tree
 /// node and of the allocator's own records.
 const STASH_OVERHEAD: usize = 64;
@@ -50,42 +52,83 @@ pub(crate) struct Trust {
     pub(crate) credit: usize,
 }
 
+impl Trust {
+    /// How far beyond twice the bytes received a buffer may reach: a train, or
+    /// far less for a stream that has yet to show that it completes anything.
+    const PROVEN_SLACK: usize = 64 << 10;
+    const UNPROVEN_SLACK: usize = 8 << 10;
+
+    /// In a stream that has completed nothing.
+    pub(crate) const NONE: Self = Self {
+        slack: Self::UNPROVEN_SLACK,
+        credit: 0,
+    };
+
+    /// In a stream whose longest message so far had `longest` bytes.
+    #[inline]
+    pub(crate) const fn proven(longest: usize) -> Self {
+        Self {
+            slack: Self::PROVEN_SLACK,
+            credit: longest.saturating_mul(2),
+        }
+    }
+}
+
+/// What came too early, and its cost.
+#[derive(Debug, Default)]
+struct Stash {
+    fragments: BTreeMap<u32, Box<[u8]>>,
+    cost: usize,
+}
+
+/// Two lines of a cache, in one place: with a thousand messages at once, these
+/// and the bytes themselves are what a fragment has to wait for.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Assembly {
-    pub(crate) stream: Key,
     pub(crate) number: u64,
+    pub(crate) stream: Key,
+    pub(crate) topic_hash: TopicHash,
+    total: u32,
+    /// The first fragment that is not in the buffer.
+    next: u32,
+    /// How many beyond that are.
+    ahead: u32,
+    size: u16,
+    /// Bytes, those in the stash included.
+    received: usize,
+    /// Where the last byte in the buffer ends. What is beyond it, if anything,
+    /// is of a message before, and so is what lies in gaps.
+    filled: usize,
+    /// At most as long as the message.
+    buffer: Vec<u8>,
     /// When the last new fragment came.
     pub(crate) advanced: Duration,
     /// Bytes charged to the budget for this message.
     pub(crate) charged: usize,
-    pub(crate) topic_hash: TopicHash,
-    total: u32,
-    size: u16,
-    missing: u32,
-    received: usize,
-    buffer: Vec<u8>,
+    /// A bit for each fragment in the buffer; those before `next` need none.
     seen: Vec<u64>,
-    stash: BTreeMap<u32, Box<[u8]>>,
-    stashed: usize,
+    stash: Option<Box<Stash>>,
 }
 
 impl Assembly {
     /// An empty message of which `first` is the first fragment seen.
     pub(crate) const fn new(stream: Key, first: &Fragment<'_>, now: Duration) -> Self {
         Self {
-            stream,
             number: first.number,
-            advanced: now,
-            charged: 0,
+            stream,
             topic_hash: first.topic_hash,
             total: first.total,
+            next: 0,
+            ahead: 0,
             size: first.size,
-            missing: first.count().get(),
             received: 0,
+            filled: 0,
             buffer: Vec::new(),
+            advanced: now,
+            charged: 0,
             seen: Vec::new(),
-            stash: BTreeMap::new(),
-            stashed: 0,
+            stash: None,
         }
     }
 
@@ -93,9 +136,15 @@ impl Assembly {
         self.total as usize
     }
 
+    /// Whether all is there: each byte was received once.
     #[inline]
     pub(crate) const fn is_complete(&self) -> bool {
-        self.missing == 0
+        self.received == self.total as usize && self.stash.is_none()
+    }
+
+    #[inline]
+    pub(crate) const fn has_stash(&self) -> bool {
+        self.stash.is_some()
     }
 
     /// What this message has allocated, and its fixed cost.
@@ -103,7 +152,7 @@ impl Assembly {
         MESSAGE_OVERHEAD
             .saturating_add(self.buffer.capacity())
             .saturating_add(self.seen.capacity().saturating_mul(size_of::<u64>()))
-            .saturating_add(self.stashed)
+            .saturating_add(self.stash.as_ref().map_or(0, |stash| stash.cost))
     }
 
     /// What `plan` allocates for `fragment` before it frees anything: while a
@@ -121,7 +170,7 @@ impl Assembly {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn plan(&self, fragment: &Fragment<'_>, trust: Trust) -> Plan {
         if self.contradicts(fragment) {
             return Plan::Contradicting;
@@ -130,17 +179,23 @@ impl Assembly {
             return Plan::Duplicate;
         }
         let end = fragment.offset().saturating_add(fragment.data.len());
-        let received = self.received.saturating_add(fragment.data.len());
-        let reach = received.saturating_mul(2).saturating_add(trust.slack);
+        let reach = self.reach(fragment.data.len(), trust);
         let capacity = self.capacity_for(end, reach.max(trust.credit));
-        let words = self.words_for(capacity);
-        if end > capacity || end > reach.max(self.buffer.len()) {
+        let words = self.words_for(fragment.index, capacity);
+        if end > capacity || end > reach.max(self.filled) {
             Plan::Stash
         } else if capacity > self.buffer.capacity() || words > self.seen.len() {
             Plan::Grow { capacity, words }
         } else {
             Plan::Write
         }
+    }
+
+    /// How far bytes may be written once `more` have come.
+    #[inline]
+    const fn reach(&self, more: usize, trust: Trust) -> usize {
+        let received = self.received.saturating_add(more);
+        received.saturating_mul(2).saturating_add(trust.slack)
     }
 
     #[inline]
@@ -152,11 +207,16 @@ impl Assembly {
 
     #[inline]
     fn has(&self, index: u32) -> bool {
-        let in_place = self
-            .seen
-            .get(index as usize / 64)
-            .is_some_and(|word| word & bit(index) != 0);
-        in_place || (!self.stash.is_empty() && self.stash.contains_key(&index))
+        let stash = self.stash.as_ref();
+        index < self.next
+            || (self.ahead > 0 && self.is_marked(index))
+            || stash.is_some_and(|stash| stash.fragments.contains_key(&index))
+    }
+
+    #[inline]
+    fn is_marked(&self, index: u32) -> bool {
+        let word = self.seen.get(index as usize / 64);
+        word.is_some_and(|word| word & bit(index) != 0)
     }
 
     /// The capacity the buffer has, or may have within `allowed`.
@@ -169,9 +229,13 @@ impl Assembly {
         halving(self.total as usize, allowed).max(capacity)
     }
 
-    /// Words of bitmap for the fragments that end within `capacity`.
+    /// Words of bitmap for all fragments that end within `capacity`; none as
+    /// long as all come in order.
     #[inline]
-    fn words_for(&self, capacity: usize) -> usize {
+    fn words_for(&self, index: u32, capacity: usize) -> usize {
+        if index == self.next && self.stash.is_none() {
+            return 0;
+        }
         let bytes = capacity.min(self.total as usize);
         bytes.div_ceil(usize::from(self.size)).div_ceil(64)
     }
@@ -195,16 +259,21 @@ impl Assembly {
 
     /// Moves into the buffer what has come within its reach and its capacity.
     fn unstash(&mut self) {
-        let reach = self.received.saturating_mul(2).max(self.buffer.len());
+        let Some(mut stash) = self.stash.take() else {
+            return;
+        };
+        let reach = self.received.saturating_mul(2).max(self.filled);
         let reach = reach.min(self.buffer.capacity());
-        while let Some(entry) = self.stash.first_entry() {
+        while let Some(entry) = stash.fragments.first_entry() {
             let index = *entry.key();
             let offset = (index as usize).saturating_mul(usize::from(self.size));
-            if offset.saturating_add(entry.get().len()) > reach {
+            let end = offset.saturating_add(entry.get().len());
+            if end > reach || !self.can_mark(index) {
+                self.stash = Some(stash);
                 return;
             }
             let data = entry.remove();
-            self.stashed = self.stashed.saturating_sub(stash_cost(&data));
+            stash.cost = stash.cost.saturating_sub(stash_cost(&data));
             self.write(index, offset, &data);
         }
     }
@@ -213,42 +282,61 @@ impl Assembly {
     #[inline]
     pub(crate) fn store(&mut self, plan: Plan, fragment: &Fragment<'_>, now: Duration) {
         if plan == Plan::Stash {
-            self.stashed = self.stashed.saturating_add(stash_cost(fragment.data));
-            self.stash.insert(fragment.index, fragment.data.into());
+            let stash = self.stash.get_or_insert_default();
+            stash.cost = stash.cost.saturating_add(stash_cost(fragment.data));
+            stash.fragments.insert(fragment.index, fragment.data.into());
         } else {
             self.write(fragment.index, fragment.offset(), fragment.data);
         }
         self.received = self.received.saturating_add(fragment.data.len());
-        self.missing = self.missing.saturating_sub(1);
         self.advanced = now;
-        if !self.stash.is_empty() {
+        if self.has_stash() {
             self.unstash();
         }
     }
 
     #[inline]
     fn write(&mut self, index: u32, offset: usize, data: &[u8]) {
-        if let Some(word) = self.seen.get_mut(index as usize / 64) {
-            *word |= bit(index);
-        }
-        let filled = self.buffer.len();
-        if offset < filled {
-            // The buffer always ends where a fragment does.
-            let end = offset.saturating_add(data.len());
-            if let Some(place) = self.buffer.get_mut(offset..end) {
-                place.copy_from_slice(data);
-            }
+        self.mark(index);
+        let end = offset.saturating_add(data.len());
+        self.filled = self.filled.max(end);
+        if let Some(place) = self.buffer.get_mut(offset..end) {
+            place.copy_from_slice(data);
             return;
         }
-        if offset > filled {
+        // Up to here there are bytes already, of this message or of another.
+        self.buffer.truncate(offset);
+        if offset > self.buffer.len() {
             self.buffer.resize(offset, 0);
         }
         self.buffer.extend_from_slice(data);
     }
 
+    fn can_mark(&self, index: u32) -> bool {
+        index == self.next || index as usize / 64 < self.seen.len()
+    }
+
+    /// Notes that a fragment is in the buffer.
+    #[inline]
+    fn mark(&mut self, index: u32) {
+        if index != self.next {
+            if let Some(word) = self.seen.get_mut(index as usize / 64) {
+                *word |= bit(index);
+                self.ahead = self.ahead.saturating_add(1);
+            }
+            return;
+        }
+        self.next = self.next.saturating_add(1);
+        while self.ahead > 0 && self.is_marked(self.next) {
+            self.next = self.next.saturating_add(1);
+            self.ahead = self.ahead.saturating_sub(1);
+        }
+    }
+
     /// Begins with memory that another message has used.
     pub(crate) fn adopt(&mut self, buffer: Option<Vec<u8>>, seen: Option<Vec<u64>>) {
         self.buffer = buffer.unwrap_or_default();
+        self.buffer.truncate(self.total as usize);
         self.seen = seen.unwrap_or_default();
     }
 
@@ -360,8 +448,7 @@ mod tests {
         for index in 0..78 {
             assert_ne!(take(&mut assembly, &fragment(index, total)), Plan::Stash);
         }
-        assert!(assembly.is_complete() && assembly.stash.is_empty());
-        assert_eq!(assembly.stashed, 0);
+        assert!(assembly.is_complete() && assembly.stash.is_none());
         let (body, _) = assembly.into_parts();
         assert_eq!((body.len(), body.iter().all(|b| *b == 7)), (20_000, true));
     }
@@ -372,7 +459,8 @@ mod tests {
         let mut assembly = empty(total);
         for index in (0..79).rev() {
             take(&mut assembly, &fragment(index, total));
-            let stashed: usize = assembly.stash.values().map(|data| data.len() + 64).sum();
+            let stashed = assembly.stash.iter().flat_map(|it| it.fragments.values());
+            let stashed: usize = stashed.map(|data| data.len() + 64).sum();
             let allocated = assembly.buffer.capacity() + 8 * assembly.seen.capacity() + stashed;
             assert_eq!(assembly.cost(), MESSAGE_OVERHEAD + allocated);
         }
@@ -397,7 +485,7 @@ mod tests {
             assembly.store(plan, &fragment, Duration::ZERO);
             assert_eq!(assembly.buffer.capacity(), 20_000);
         }
-        assert!(assembly.is_complete() && assembly.stash.is_empty());
+        assert!(assembly.is_complete() && assembly.stash.is_none());
         assert_eq!(assembly.into_parts().0.len(), 20_000);
     }
 }

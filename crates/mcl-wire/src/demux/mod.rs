@@ -3,7 +3,9 @@
 mod arena;
 mod assembly;
 mod counters;
+mod landing;
 mod limits;
+mod plain;
 mod pool;
 mod received;
 mod spares;
@@ -18,6 +20,7 @@ use core::time::Duration;
 pub use counters::{
     Counters, DatagramCounts, DepartedCounts, Disposition, FrameCounts, MessageCounts, StreamReport,
 };
+pub use landing::{Landing, Missed};
 pub use limits::Limits;
 pub use received::{BodyBytes, Received, Sink};
 
@@ -28,7 +31,9 @@ use crate::topic::TopicHash;
 use crate::tracker::Arrival;
 use arena::Key;
 use counters::FragmentFate;
-use store::Store;
+use landing::Forecast;
+use plain::Plain;
+use store::{Progress, Store};
 
 /// Takes datagrams and gives messages: the receiving side of the protocol.
 ///
@@ -84,6 +89,7 @@ use store::Store;
 pub struct Demux<S> {
     store: Store<S>,
     counters: Counters,
+    forecast: Forecast,
 }
 
 /// The datagram at hand.
@@ -124,6 +130,7 @@ impl<S: BuildHasher> Demux<S> {
         Self {
             store: Store::new(limits, hasher),
             counters: Counters::default(),
+            forecast: Forecast::default(),
         }
     }
 
@@ -131,6 +138,7 @@ impl<S: BuildHasher> Demux<S> {
     ///
     /// A datagram that is not accepted has no effect but its count.
     pub fn datagram(&mut self, now: Duration, bytes: &[u8], sink: &mut impl Sink) -> Disposition {
+        self.forecast.withdraw();
         self.store.expire(now);
         let disposition = match self.accept(now, bytes, sink) {
             Ok(()) => Disposition::Accepted,
@@ -141,13 +149,26 @@ impl<S: BuildHasher> Demux<S> {
         disposition
     }
 
+    #[inline(always)]
     fn accept(
         &mut self,
         now: Duration,
         bytes: &[u8],
         sink: &mut impl Sink,
     ) -> Result<(), Disposition> {
-        let (header, frames) = Header::decode(bytes)?;
+        match Plain::new(bytes) {
+            Some(plain) => self.plain(now, &plain, sink),
+            None => self.framed(now, bytes, sink),
+        }
+    }
+
+    fn framed(
+        &mut self,
+        now: Duration,
+        bytes: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), Disposition> {
+        let (header, mut frames) = Header::decode(bytes)?;
         if !sink.wants_stream(header.stream) {
             return Err(Disposition::IgnoredStream);
         }
@@ -156,23 +177,51 @@ impl<S: BuildHasher> Demux<S> {
             self.unsequenced(frames);
             return Ok(());
         }
-        let stream = self.store.stream(header.stream, now);
         let at = Context {
-            stream: stream.ok_or(Disposition::StreamLimit)?,
+            stream: self.observe(header.stream, header.sequence, now)?,
             id: header.stream,
             sequence: header.sequence,
             now,
         };
-        self.store.observe(at.stream, at.sequence, now)?;
         match checked {
-            Checked::One(frame) => self.frame(at, frame, sink),
+            Checked::One(frame) => self.frame(&at, frame, sink),
             Checked::Many => {
-                for frame in frames.flatten() {
-                    self.frame(at, frame, sink);
+                while let Some(Ok(frame)) = frames.next() {
+                    self.frame(&at, frame, sink);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The same for the most frequent kind.
+    #[inline]
+    fn plain(
+        &mut self,
+        now: Duration,
+        plain: &Plain<'_>,
+        sink: &mut impl Sink,
+    ) -> Result<(), Disposition> {
+        if !sink.wants_stream(plain.stream) {
+            return Err(Disposition::IgnoredStream);
+        }
+        let at = Context {
+            stream: self.observe(plain.stream, plain.sequence, now)?,
+            id: plain.stream,
+            sequence: plain.sequence,
+            now,
+        };
+        self.fragment(&at, &plain.fragment, sink);
+        Ok(())
+    }
+
+    /// Takes note of a well-formed datagram in a stream's sequence.
+    #[inline(always)]
+    fn observe(&mut self, id: StreamId, sequence: u64, now: Duration) -> Result<Key, Disposition> {
+        let stream = self.store.stream(id, now);
+        let stream = stream.ok_or(Disposition::StreamLimit)?;
+        self.store.observe(stream, sequence, now)?;
+        Ok(stream)
     }
 
     /// Control frames: version 1 acts upon none of them, and keeps no state
@@ -184,7 +233,8 @@ impl<S: BuildHasher> Demux<S> {
         }
     }
 
-    fn frame(&mut self, at: Context, frame: Frame<'_>, sink: &mut impl Sink) {
+    #[inline(always)]
+    fn frame(&mut self, at: &Context, frame: Frame<'_>, sink: &mut impl Sink) {
         match frame {
             Frame::Message(message) => self.whole(at, message, sink),
             Frame::Fragment(fragment) => self.fragment(at, &fragment, sink),
@@ -200,51 +250,60 @@ impl<S: BuildHasher> Demux<S> {
         }
     }
 
-    fn whole(&mut self, at: Context, message: WholeMessage<'_>, sink: &mut impl Sink) {
+    #[inline(always)]
+    fn whole(&mut self, at: &Context, message: WholeMessage<'_>, sink: &mut impl Sink) {
+        let longest = self.store.limits.max_message_len as usize;
         let counts = &mut self.counters.frames;
-        match self.store.number(at.stream, message.number) {
+        let Some((stream, totals)) = self.store.account(at.stream) else {
+            return;
+        };
+        match stream.numbers.observe(message.number) {
             Arrival::Duplicate => return counts.message_duplicate += 1,
             Arrival::Stale => return counts.message_stale += 1,
             Arrival::Jump => return counts.message_jump += 1,
             Arrival::New | Arrival::Gap { .. } | Arrival::Late | Arrival::Restarted => {}
         }
         counts.message_new += 1;
-        if message.body.len() > self.store.limits.max_message_len as usize {
-            self.store.tally(at.stream, |c| c.whole_too_large += 1);
-            return;
+        let too_large = message.body.len() > longest;
+        for counts in [&mut stream.counts, totals] {
+            counts.whole += u64::from(!too_large);
+            counts.whole_too_large += u64::from(too_large);
         }
-        self.store.tally(at.stream, |c| c.whole += 1);
-        let bytes = BodyBytes::Borrowed(message.body);
-        self.deliver(at, message.number, None, bytes, sink);
+        if !too_large {
+            let bytes = BodyBytes::Borrowed(message.body);
+            self.deliver(at, message.number, None, bytes, sink);
+        }
     }
 
-    fn fragment(&mut self, at: Context, fragment: &Fragment<'_>, sink: &mut impl Sink) {
-        let fate = match self.store.pending(at.stream, fragment.number) {
-            Some(key) => self.store.advance(key, fragment, at.now),
+    #[inline]
+    fn fragment(&mut self, at: &Context, fragment: &Fragment<'_>, sink: &mut impl Sink) {
+        let progress = match self.store.pending(at.stream, fragment.number) {
+            Some(key) => self.store.advance(at.stream, key, fragment, at.now),
             None => self.first(at, fragment, sink),
         };
-        self.counters.frames.count_fragment(fate);
-        if fate != FragmentFate::Stored {
-            return;
+        self.counters.frames.count_fragment(progress.fate());
+        match progress {
+            Progress::Stored(key) => self.forecast.advanced(at.stream, fragment.number, key),
+            Progress::Complete(key) => self.complete(at, fragment.number, key, sink),
+            Progress::Dropped(_) => {}
         }
-        if let Some((hash, body)) = self.store.complete(at.stream, fragment.number) {
+    }
+
+    #[inline(never)]
+    fn complete(&mut self, at: &Context, number: u64, message: Key, sink: &mut impl Sink) {
+        if let Some((hash, body)) = self.store.complete(at.stream, message) {
             self.store.tally(at.stream, |c| c.completed += 1);
             let bytes = BodyBytes::Owned(body);
-            self.deliver(at, fragment.number, Some(hash), bytes, sink);
+            self.deliver(at, number, Some(hash), bytes, sink);
         }
     }
 
     /// A fragment of a message that is not under reassembly.
-    fn first(
-        &mut self,
-        at: Context,
-        fragment: &Fragment<'_>,
-        sink: &mut impl Sink,
-    ) -> FragmentFate {
+    fn first(&mut self, at: &Context, fragment: &Fragment<'_>, sink: &mut impl Sink) -> Progress {
         let filtered = !sink.wants_hash(fragment.topic_hash);
         let too_large = fragment.total > self.store.limits.max_message_len;
         let arrival = self.store.number(at.stream, fragment.number);
-        match arrival {
+        let fate = match arrival {
             _ if filtered => {
                 self.refuse(at, arrival, |c| c.filtered_by_hash += 1);
                 FragmentFate::Filtered
@@ -257,31 +316,32 @@ impl<S: BuildHasher> Demux<S> {
             Arrival::Stale => FragmentFate::Stale,
             Arrival::Jump => FragmentFate::Jump,
             Arrival::New | Arrival::Gap { .. } | Arrival::Late | Arrival::Restarted => {
-                self.begin(at, fragment)
+                return self.begin(at, fragment);
             }
-        }
+        };
+        Progress::Dropped(fate)
     }
 
     /// Counts the message once, with the first fragment seen of it.
-    fn refuse(&mut self, at: Context, arrival: Arrival, count: impl Fn(&mut MessageCounts)) {
+    fn refuse(&mut self, at: &Context, arrival: Arrival, count: impl Fn(&mut MessageCounts)) {
         if arrival.is_new() {
             self.store.tally(at.stream, count);
         }
     }
 
-    fn begin(&mut self, at: Context, fragment: &Fragment<'_>) -> FragmentFate {
-        if self.store.begin(at.stream, fragment, at.now) {
-            self.store.tally(at.stream, |c| c.started += 1);
-            FragmentFate::Stored
-        } else {
-            self.store.tally(at.stream, |c| c.refused += 1);
-            FragmentFate::NoRoom
-        }
+    fn begin(&mut self, at: &Context, fragment: &Fragment<'_>) -> Progress {
+        let progress = self.store.begin(at.stream, fragment, at.now);
+        self.store.tally(at.stream, |c| match progress {
+            Progress::Stored(_) | Progress::Complete(_) => c.started += 1,
+            Progress::Dropped(_) => c.refused += 1,
+        });
+        progress
     }
 
+    #[inline(always)]
     fn deliver(
         &mut self,
-        at: Context,
+        at: &Context,
         number: u64,
         hash: Option<TopicHash>,
         bytes: BodyBytes<'_>,
@@ -311,7 +371,7 @@ impl<S: BuildHasher> Demux<S> {
         });
     }
 
-    fn malformed(&mut self, at: Context, error: &BodyError, bytes: BodyBytes<'_>) {
+    fn malformed(&mut self, at: &Context, error: &BodyError, bytes: BodyBytes<'_>) {
         self.store
             .tally(at.stream, |counts| counts.count_malformed(error));
         self.reuse(bytes);

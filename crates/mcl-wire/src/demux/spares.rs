@@ -34,12 +34,13 @@ impl Spares {
 
     /// Keeps `buffer` unless that took more than `room` bytes; the oldest
     /// buffer goes when there are enough of them.
-    pub(crate) fn put_buffer(&mut self, mut buffer: Vec<u8>, room: usize) {
+    /// What it holds stays: to fill a buffer with zeros anew would cost as much
+    /// as to fill it with a message.
+    pub(crate) fn put_buffer(&mut self, buffer: Vec<u8>, room: usize) {
         let capacity = buffer.capacity();
         if capacity == 0 || capacity > room || !self.make_place(capacity) {
             return;
         }
-        buffer.clear();
         self.bytes = self.bytes.saturating_add(capacity);
         self.buffers.push(buffer);
     }

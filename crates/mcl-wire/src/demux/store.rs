@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::time::Duration;
 
+use crate::demux::Context;
 use crate::demux::arena::Key;
 use crate::demux::assembly::{Assembly, Plan, Trust};
 use crate::demux::counters::{DepartedCounts, Disposition, FragmentFate, MessageCounts};
@@ -15,17 +16,38 @@ use crate::header::StreamId;
 use crate::topic::TopicHash;
 use crate::tracker::Arrival;
 
-/// How far beyond twice the bytes received a buffer may reach: a train, or far
-/// less for a stream that has yet to show that it completes anything.
-const PROVEN_SLACK: usize = 64 << 10;
-const UNPROVEN_SLACK: usize = 8 << 10;
-
 /// Why a message is given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     Expired,
     Evicted,
     Abandoned,
+}
+
+/// What came of a fragment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Progress {
+    Stored(Key),
+    /// Stored, and with it the message is complete.
+    Complete(Key),
+    Dropped(FragmentFate),
+}
+
+impl Progress {
+    fn of(key: Key, assembly: &Assembly) -> Self {
+        if assembly.is_complete() {
+            Self::Complete(key)
+        } else {
+            Self::Stored(key)
+        }
+    }
+
+    pub(crate) const fn fate(self) -> FragmentFate {
+        match self {
+            Self::Stored(_) | Self::Complete(_) => FragmentFate::Stored,
+            Self::Dropped(fate) => fate,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -36,6 +58,8 @@ pub(crate) struct Store<S> {
     pub(crate) totals: MessageCounts,
     pub(crate) departed: DepartedCounts,
     pub(crate) streams_started: u64,
+    /// No message expires before this.
+    due: Duration,
 }
 
 impl<S: BuildHasher> Store<S> {
@@ -47,10 +71,12 @@ impl<S: BuildHasher> Store<S> {
             totals: MessageCounts::default(),
             departed: DepartedCounts::default(),
             streams_started: 0,
+            due: Duration::MAX,
         }
     }
 
     /// Counts for the stream and for all together.
+    #[inline]
     pub(crate) fn tally(&mut self, stream: Key, count: impl Fn(&mut MessageCounts)) {
         count(&mut self.totals);
         if let Some(stream) = self.streams.get_mut(stream) {
@@ -58,11 +84,22 @@ impl<S: BuildHasher> Store<S> {
         }
     }
 
+    /// A stream, and the counts of all.
+    #[inline]
+    pub(crate) fn account(&mut self, stream: Key) -> Option<(&mut Stream, &mut MessageCounts)> {
+        Some((self.streams.get_mut(stream)?, &mut self.totals))
+    }
+
     /// The stream `id`, which takes another's place if the table is full.
+    #[inline]
     pub(crate) fn stream(&mut self, id: StreamId, now: Duration) -> Option<Key> {
         if let Some(key) = self.streams.key(id) {
             return Some(key);
         }
+        self.admit(id, now)
+    }
+
+    fn admit(&mut self, id: StreamId, now: Duration) -> Option<Key> {
         if self.streams.len() >= self.limits.max_streams {
             let victim = self.streams.victim(now, self.limits.stream_idle)?;
             self.depart(victim);
@@ -90,28 +127,27 @@ impl<S: BuildHasher> Store<S> {
     }
 
     /// Takes note of a datagram's sequence number.
+    #[inline]
     pub(crate) fn observe(
         &mut self,
         key: Key,
         sequence: u64,
         now: Duration,
     ) -> Result<(), Disposition> {
-        let Some(stream) = self.streams.get_mut(key) else {
-            return Ok(());
-        };
-        match stream.datagrams.observe(sequence) {
-            Arrival::Duplicate => return Err(Disposition::Duplicate),
-            Arrival::Stale => return Err(Disposition::Stale),
-            Arrival::Jump => return Err(Disposition::Jump),
-            Arrival::Restarted => {
+        match self.streams.observe(key, sequence, now) {
+            Some(Arrival::Duplicate) => Err(Disposition::Duplicate),
+            Some(Arrival::Stale) => Err(Disposition::Stale),
+            Some(Arrival::Jump) => Err(Disposition::Jump),
+            Some(Arrival::Restarted) => {
                 // What was before is over: message numbers start anew, too.
-                stream.numbers.restart();
+                if let Some(stream) = self.streams.get_mut(key) {
+                    stream.numbers.restart();
+                }
                 self.abandon(key);
+                Ok(())
             }
-            Arrival::New | Arrival::Gap { .. } | Arrival::Late => {}
+            Some(Arrival::New | Arrival::Gap { .. } | Arrival::Late) | None => Ok(()),
         }
-        self.streams.heard(key, now);
-        Ok(())
     }
 
     /// Takes note of a message number.
@@ -121,6 +157,7 @@ impl<S: BuildHasher> Store<S> {
             .map_or(Arrival::Duplicate, |stream| stream.numbers.observe(number))
     }
 
+    #[inline]
     pub(crate) fn pending(&self, stream: Key, number: u64) -> Option<Key> {
         self.streams.get(stream)?.find(number)
     }
@@ -130,21 +167,11 @@ impl<S: BuildHasher> Store<S> {
     }
 
     fn trust(&self, stream: Key) -> Trust {
-        match self.streams.get(stream).filter(|stream| stream.proven) {
-            Some(stream) => Trust {
-                slack: PROVEN_SLACK,
-                credit: stream.longest.saturating_mul(2),
-            },
-            None => Trust {
-                slack: UNPROVEN_SLACK,
-                credit: 0,
-            },
-        }
+        self.streams.get(stream).map_or(Trust::NONE, Stream::trust)
     }
 
-    /// Begins the reassembly of a message with the first fragment seen of it;
-    /// `false` if there is no room.
-    pub(crate) fn begin(&mut self, stream: Key, first: &Fragment<'_>, now: Duration) -> bool {
+    /// Begins the reassembly of a message with the first fragment seen of it.
+    pub(crate) fn begin(&mut self, stream: Key, first: &Fragment<'_>, now: Duration) -> Progress {
         let mut assembly = Assembly::new(stream, first, now);
         if self.is_proven(stream) {
             self.pool.lend_spares(&mut assembly);
@@ -157,81 +184,138 @@ impl<S: BuildHasher> Store<S> {
         };
         if !self.make_room(stream, &claim) || !self.make_place(stream) || !assembly.grow(plan) {
             self.keep(assembly);
-            return false;
+            return Progress::Dropped(FragmentFate::NoRoom);
         }
         assembly.store(plan, first, now);
-        if let Some(stream) = self.streams.get_mut(stream) {
-            self.pool.insert(assembly, stream);
-        }
+        self.wait_from(now);
+        let sender = self.streams.get_mut(stream);
+        let key = sender.and_then(|sender| self.pool.insert(assembly, sender));
         self.streams.settle(stream);
-        true
+        let began = key.and_then(|key| Some(Progress::of(key, self.pool.get(key)?)));
+        began.unwrap_or(Progress::Dropped(FragmentFate::NoRoom))
     }
 
-    /// Takes a fragment into a message under reassembly.
+    /// Takes a fragment into message `key`, which `sender` has under reassembly.
+    #[inline]
     pub(crate) fn advance(
         &mut self,
+        sender: Key,
         key: Key,
         fragment: &Fragment<'_>,
         now: Duration,
-    ) -> FragmentFate {
-        let Some(assembly) = self.pool.get(key) else {
-            return FragmentFate::OfFinished;
+    ) -> Progress {
+        let (Some(stream), Some(assembly)) = (self.streams.get_mut(sender), self.pool.get_mut(key))
+        else {
+            return Progress::Dropped(FragmentFate::OfFinished);
         };
-        let stream = assembly.stream;
-        let plan = assembly.plan(fragment, self.trust(stream));
-        let need = assembly.cost_of(plan, fragment);
-        match plan {
-            Plan::Duplicate => return FragmentFate::Duplicate,
-            Plan::Contradicting => return FragmentFate::Contradicting,
-            Plan::Write | Plan::Grow { .. } | Plan::Stash => {}
+        let plan = assembly.plan(fragment, stream.trust());
+        if plan != Plan::Write || assembly.has_stash() {
+            return self.advance_by(sender, key, plan, fragment, now);
         }
-        let claim = Claim {
-            message: Some(key),
-            need,
-        };
-        if need > 0 && !self.make_room(stream, &claim) {
-            return FragmentFate::NoRoom;
-        }
-        self.take_in(key, plan, fragment, now)
+        // Nothing is allocated and nothing freed: by far the most frequent case.
+        assembly.store(plan, fragment, now);
+        let progress = Progress::of(key, assembly);
+        stream.advanced(fragment.number, key);
+        self.pool.touch(key, stream);
+        self.wait_from(now);
+        progress
     }
 
-    fn take_in(
+    fn advance_by(
         &mut self,
+        sender: Key,
         key: Key,
         plan: Plan,
         fragment: &Fragment<'_>,
         now: Duration,
-    ) -> FragmentFate {
-        let Some(assembly) = self.pool.get_mut(key) else {
-            return FragmentFate::NoRoom;
+    ) -> Progress {
+        let need = match plan {
+            Plan::Duplicate => return Progress::Dropped(FragmentFate::Duplicate),
+            Plan::Contradicting => return Progress::Dropped(FragmentFate::Contradicting),
+            Plan::Write | Plan::Grow { .. } | Plan::Stash => {
+                let assembly = self.pool.get(key);
+                assembly.map_or(0, |assembly| assembly.cost_of(plan, fragment))
+            }
+        };
+        let claim = Claim {
+            message: Some(key),
+            need,
+        };
+        if need > 0 && !self.make_room(sender, &claim) {
+            return Progress::Dropped(FragmentFate::NoRoom);
+        }
+        self.take_in(sender, key, plan, fragment, now)
+    }
+
+    fn take_in(
+        &mut self,
+        sender: Key,
+        key: Key,
+        plan: Plan,
+        fragment: &Fragment<'_>,
+        now: Duration,
+    ) -> Progress {
+        let (Some(stream), Some(assembly)) = (self.streams.get_mut(sender), self.pool.get_mut(key))
+        else {
+            return Progress::Dropped(FragmentFate::NoRoom);
         };
         let grown = assembly.grow(plan);
         if grown {
             assembly.store(plan, fragment, now);
         }
-        let stream = assembly.stream;
-        let changed = assembly.cost() != assembly.charged;
-        if let Some(stream) = self.streams.get_mut(stream) {
-            if changed {
-                self.pool.recharge(key, stream);
-            }
-            if grown {
-                self.pool.touch(key, stream);
-            }
+        let progress = Progress::of(key, assembly);
+        self.pool.recharge(key, stream);
+        if !grown {
+            return Progress::Dropped(FragmentFate::NoRoom);
         }
-        if grown {
-            FragmentFate::Stored
-        } else {
-            FragmentFate::NoRoom
-        }
+        stream.advanced(fragment.number, key);
+        self.pool.touch(key, stream);
+        self.wait_from(now);
+        progress
     }
 
-    /// Takes out message `number` if all of it has arrived.
-    pub(crate) fn complete(&mut self, stream: Key, number: u64) -> Option<(TopicHash, Vec<u8>)> {
-        let key = self.pending(stream, number)?;
-        if !self.pool.get(key)?.is_complete() {
-            return None;
+    /// Message `number` of `stream`, if it is `key` and still there.
+    pub(crate) fn message(
+        &mut self,
+        stream: Key,
+        key: Key,
+        number: u64,
+    ) -> Option<(Trust, &mut Assembly)> {
+        let trust = self.trust(stream);
+        let assembly = self.pool.get_mut(key)?;
+        let same = assembly.number == number && assembly.stream == stream;
+        same.then_some((trust, assembly))
+    }
+
+    /// Takes in fragments of message `key` that are in its buffer already, in
+    /// datagrams the last of which is `at`.
+    pub(crate) fn landed(
+        &mut self,
+        key: Key,
+        at: &Context,
+        count: usize,
+        last_len: usize,
+    ) -> Progress {
+        let first = at.sequence.saturating_sub(count.saturating_sub(1) as u64);
+        for sequence in first..=at.sequence {
+            // That they are new has been seen.
+            let _ = self.streams.observe(at.stream, sequence, at.now);
         }
+        let (Some(stream), Some(assembly)) =
+            (self.streams.get_mut(at.stream), self.pool.get_mut(key))
+        else {
+            return Progress::Stored(key);
+        };
+        assembly.landed(count, last_len, at.now);
+        let progress = Progress::of(key, assembly);
+        stream.advanced(assembly.number, key);
+        self.pool.touch(key, stream);
+        self.wait_from(at.now);
+        progress
+    }
+
+    /// Takes out a message all of which has arrived.
+    pub(crate) fn complete(&mut self, stream: Key, key: Key) -> Option<(TopicHash, Vec<u8>)> {
         let sender = self.streams.get_mut(stream)?;
         let assembly = self.pool.remove(key, sender)?;
         sender.longest = sender.longest.max(assembly.total());
@@ -243,6 +327,7 @@ impl<S: BuildHasher> Store<S> {
     }
 
     /// Notes that the stream has completed a message.
+    #[inline]
     pub(crate) fn prove(&mut self, key: Key, now: Duration) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
@@ -250,6 +335,7 @@ impl<S: BuildHasher> Store<S> {
         if !stream.proven {
             self.pool.prove(stream, now);
             self.streams.settle(key);
+            self.wait_from(now);
         }
     }
 
@@ -315,12 +401,28 @@ impl<S: BuildHasher> Store<S> {
         self.pool.keep_spares(buffer, bitmap, &self.limits);
     }
 
+    /// Notes that a message has advanced at `now`, and expires no later than
+    /// when that is too long ago.
+    #[inline]
+    fn wait_from(&mut self, now: Duration) {
+        self.due = self.due.min(now.saturating_add(self.limits.expiry));
+    }
+
     /// Gives up what has been at rest for too long.
+    #[inline]
     pub(crate) fn expire(&mut self, now: Duration) {
+        if now >= self.due {
+            self.expire_due(now);
+        }
+    }
+
+    fn expire_due(&mut self, now: Duration) {
         while let Some(message) = self.pool.expired(now, self.limits.expiry) {
             if !self.give_up(message, End::Expired) {
                 return;
             }
         }
+        let next = self.pool.next_expiry(self.limits.expiry);
+        self.due = next.unwrap_or(Duration::MAX);
     }
 }

@@ -7,9 +7,10 @@ use core::time::Duration;
 use hashbrown::HashMap;
 
 use crate::demux::arena::{Arena, Key, List};
+use crate::demux::assembly::Trust;
 use crate::demux::counters::{MessageCounts, StreamReport};
 use crate::header::StreamId;
-use crate::tracker::SequenceTracker;
+use crate::tracker::{Arrival, SequenceTracker};
 
 /// Words of the bitmap of message numbers: 4096 numbers, because a train of
 /// coalesced datagrams holds thousands of messages.
@@ -26,46 +27,63 @@ enum Class {
     Proven,
 }
 
+/// What a fragment needs comes first, in two lines of a cache and a word.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Stream {
-    pub(crate) id: StreamId,
+    heard: Duration,
+    /// The message under reassembly that advanced last, if it still is.
+    last_number: u64,
+    last: Option<Key>,
+    /// Messages under reassembly, least recently advanced first.
+    pub(crate) recent: List,
+    /// Bytes charged for them.
+    pub(crate) bytes: usize,
+    /// Bytes of the longest message put together so far.
+    pub(crate) longest: usize,
+    pub(crate) proven: bool,
+    class: Class,
     pub(crate) datagrams: SequenceTracker,
     pub(crate) numbers: SequenceTracker<NUMBER_WORDS>,
     pub(crate) counts: MessageCounts,
     /// Messages under reassembly, ordered by number.
     pub(crate) pending: Vec<(u64, Key)>,
-    /// The same, least recently advanced first.
-    pub(crate) recent: List,
-    /// Bytes charged for them.
-    pub(crate) bytes: usize,
-    pub(crate) proven: bool,
-    /// Bytes of the longest message put together so far.
-    pub(crate) longest: usize,
-    heard: Duration,
-    class: Class,
+    pub(crate) id: StreamId,
 }
 
 impl Stream {
     const fn new(id: StreamId, now: Duration) -> Self {
         Self {
-            id,
+            heard: now,
+            last_number: 0,
+            last: None,
+            recent: List::new(),
+            bytes: 0,
+            longest: 0,
+            proven: false,
+            class: Class::Idle,
             datagrams: SequenceTracker::new(),
             numbers: SequenceTracker::new(),
             counts: MessageCounts::NONE,
             pending: Vec::new(),
-            recent: List::new(),
-            bytes: 0,
-            proven: false,
-            longest: 0,
-            heard: now,
-            class: Class::Idle,
+            id,
         }
     }
 
     #[inline]
     pub(crate) fn find(&self, number: u64) -> Option<Key> {
+        if number == self.last_number && self.last.is_some() {
+            return self.last;
+        }
         let at = self.position(number).ok()?;
         self.pending.get(at).map(|(_, key)| *key)
+    }
+
+    /// Notes which message has advanced: mostly it is the next to be looked for.
+    #[inline]
+    pub(crate) const fn advanced(&mut self, number: u64, key: Key) {
+        self.last_number = number;
+        self.last = Some(key);
     }
 
     #[inline]
@@ -78,11 +96,24 @@ impl Stream {
         if let Err(at) = self.position(number) {
             self.pending.insert(at, (number, key));
         }
+        self.advanced(number, key);
     }
 
     pub(crate) fn forget(&mut self, number: u64) {
         if let Ok(at) = self.position(number) {
             self.pending.remove(at);
+        }
+        if number == self.last_number {
+            self.last = None;
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn trust(&self) -> Trust {
+        if self.proven {
+            Trust::proven(self.longest)
+        } else {
+            Trust::NONE
         }
     }
 
@@ -130,7 +161,54 @@ pub(crate) struct Streams<S> {
     keys: HashMap<StreamId, Key, S>,
     arena: Arena<Stream, 1>,
     lists: Lists,
-    last: Option<(StreamId, Key)>,
+    recent: Recent,
+}
+
+/// Keys found lately, by the low bits of the stream's id: a look there costs less
+/// than a hash that an enemy cannot foresee. One who makes ids collide here gains
+/// that the hash is computed.
+#[derive(Debug)]
+struct Recent {
+    /// A power of two, about as many as streams.
+    places: Vec<Option<(StreamId, Key)>>,
+}
+
+impl Recent {
+    const MAX_PLACES: usize = 1024;
+
+    fn place(&mut self, id: StreamId) -> Option<&mut Option<(StreamId, Key)>> {
+        let mask = self.places.len().wrapping_sub(1) as u64;
+        self.places.get_mut(usize::try_from(id.0 & mask).ok()?)
+    }
+
+    #[inline]
+    fn get(&mut self, id: StreamId) -> Option<Key> {
+        let (found, key) = (*self.place(id)?)?;
+        (found == id).then_some(key)
+    }
+
+    fn put(&mut self, id: StreamId, key: Key) {
+        if let Some(place) = self.place(id) {
+            *place = Some((id, key));
+        }
+    }
+
+    fn forget(&mut self, id: StreamId) {
+        if let Some(place) = self.place(id)
+            && place.is_some_and(|(found, _)| found == id)
+        {
+            *place = None;
+        }
+    }
+
+    /// Has room for so many streams, if that is not too many.
+    fn fit(&mut self, streams: usize) {
+        let places = streams.next_power_of_two().min(Self::MAX_PLACES);
+        if places > self.places.len() {
+            self.places.clear();
+            self.places.resize(places, None);
+        }
+    }
 }
 
 impl<S: BuildHasher> Streams<S> {
@@ -143,7 +221,7 @@ impl<S: BuildHasher> Streams<S> {
                 busy: List::new(),
                 proven: List::new(),
             },
-            last: None,
+            recent: Recent { places: Vec::new() },
         }
     }
 
@@ -151,10 +229,12 @@ impl<S: BuildHasher> Streams<S> {
         self.arena.len()
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&Stream> {
         self.arena.get(key)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Stream> {
         self.arena.get_mut(key)
     }
@@ -167,15 +247,15 @@ impl<S: BuildHasher> Streams<S> {
         self.get(*self.keys.get(&id)?)
     }
 
-    /// The key of stream `id`. Datagrams come in trains: mostly the last one.
+    /// The key of stream `id`.
+    #[inline]
     pub(crate) fn key(&mut self, id: StreamId) -> Option<Key> {
-        if let Some((last, key)) = self.last
-            && last == id
-        {
-            return Some(key);
-        }
+        self.recent.get(id).or_else(|| self.look_up(id))
+    }
+
+    fn look_up(&mut self, id: StreamId) -> Option<Key> {
         let key = *self.keys.get(&id)?;
-        self.last = Some((id, key));
+        self.recent.put(id, key);
         Some(key)
     }
 
@@ -183,7 +263,8 @@ impl<S: BuildHasher> Streams<S> {
         let key = self.arena.insert(Stream::new(id, now))?;
         self.arena.push_back(0, &mut self.lists.idle, key);
         self.keys.insert(id, key);
-        self.last = Some((id, key));
+        self.recent.fit(self.arena.len());
+        self.recent.put(id, key);
         Some(key)
     }
 
@@ -204,18 +285,22 @@ impl<S: BuildHasher> Streams<S> {
         let (id, class) = (stream.id, stream.class);
         self.arena.unlink(0, self.lists.of(class), key);
         self.keys.remove(&id);
-        self.last = None;
+        self.recent.forget(id);
         self.arena.remove(key)
     }
 
-    /// Notes that a datagram of the stream was accepted.
-    pub(crate) fn heard(&mut self, key: Key, now: Duration) {
-        let Some(stream) = self.arena.get_mut(key) else {
-            return;
-        };
-        stream.heard = now;
-        let class = stream.class;
-        self.arena.touch(0, self.lists.of(class), key);
+    /// Takes note of the sequence number of a datagram, which if it is new has
+    /// the stream heard.
+    #[inline]
+    pub(crate) fn observe(&mut self, key: Key, sequence: u64, now: Duration) -> Option<Arrival> {
+        let stream = self.arena.get_mut(key)?;
+        let arrival = stream.datagrams.observe(sequence);
+        if arrival.is_new() {
+            stream.heard = now;
+            let class = stream.class;
+            self.arena.touch(0, self.lists.of(class), key);
+        }
+        Some(arrival)
     }
 
     /// Puts the stream on the list where it belongs by now.

@@ -3,9 +3,11 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::BuildHasherDefault;
 
+use core::time::Duration;
+
 use mcl_wire::{
-    BodyBytes, BodyHead, Demux, Fragmenter, Limits, Metadata, Received, Sink, StreamId, TopicHash,
-    WHOLE_MESSAGE_OVERHEAD, whole_message_prefix,
+    BodyBytes, BodyHead, Demux, Disposition, FRAGMENT_OVERHEAD, Fragmenter, Landing, Limits,
+    Metadata, Received, Sink, StreamId, TopicHash, WHOLE_MESSAGE_OVERHEAD, whole_message_prefix,
 };
 
 pub(crate) type Hasher = BuildHasherDefault<DefaultHasher>;
@@ -152,6 +154,70 @@ impl Sender {
             })
             .collect()
     }
+}
+
+/// How many datagrams at the front the kernel would hand over as one train:
+/// all of one length, but for a shorter last one.
+pub(crate) fn train_len(queue: &[Vec<u8>], max: usize) -> usize {
+    let Some(first) = queue.first() else { return 0 };
+    let equal = queue.iter().take_while(|it| it.len() == first.len());
+    let equal = equal.count().min(max);
+    let shorter = |it: &Vec<u8>| !it.is_empty() && it.len() < first.len();
+    equal + usize::from(equal < max && queue.get(equal).is_some_and(shorter))
+}
+
+type Prefix = [u8; FRAGMENT_OVERHEAD];
+
+/// Writes bytes to a landing as the kernel does that is given prefix and slot
+/// by turns; what does not fit is returned.
+fn scatter<'a>(landing: &mut Landing<'_>, mut bytes: &'a [u8]) -> (Vec<Prefix>, &'a [u8]) {
+    let mut prefixes = Vec::new();
+    for slot in landing.slots.chunks_mut(landing.fragment_len) {
+        let mut prefix = [0xEE; FRAGMENT_OVERHEAD];
+        for place in [&mut prefix[..], slot] {
+            let (front, rest) = bytes.split_at(bytes.len().min(place.len()));
+            place[..front.len()].copy_from_slice(front);
+            bytes = rest;
+        }
+        prefixes.push(prefix);
+    }
+    (prefixes, bytes)
+}
+
+/// A train arrives at a receiver that uses landings whenever they are offered.
+/// Tells what became of each datagram, and whether they landed.
+pub(crate) fn receive(
+    demux: &mut Demux<Hasher>,
+    now: Duration,
+    train: &[Vec<u8>],
+    sink: &mut impl Sink,
+) -> (Vec<Disposition>, bool) {
+    if let Some(mut landing) = demux.landing(train.len().max(2)) {
+        let bytes = train.concat();
+        let (prefixes, rest) = scatter(&mut landing, &bytes);
+        let whole = landing.fragment_len + FRAGMENT_OVERHEAD;
+        let equal = train.len() == 1 || train[0].len() == whole;
+        let last_len = train
+            .last()
+            .and_then(|it| it.len().checked_sub(FRAGMENT_OVERHEAD));
+        let landed = prefixes.get(..train.len()).zip(last_len);
+        let before = demux.counters();
+        if let (true, Some((prefixes, last_len))) = (equal && rest.is_empty(), landed)
+            && demux.landed(now, prefixes, last_len, sink).is_ok()
+        {
+            return (vec![Disposition::Accepted; train.len()], true);
+        }
+        assert_eq!(demux.counters(), before, "a miss has no effect");
+        // The strays are where they were put.
+        let landing = demux.landing(1).expect("the same slots");
+        let slots = landing.slots.chunks(landing.fragment_len);
+        let pairs = prefixes.iter().zip(slots);
+        let mut strays: Vec<u8> = pairs.flat_map(|(p, s)| [&p[..], s].concat()).collect();
+        strays.truncate(bytes.len() - rest.len());
+        assert!([&strays, rest].concat() == bytes);
+    }
+    let feed = |datagram: &Vec<u8>| demux.datagram(now, datagram, sink);
+    (train.iter().map(feed).collect(), false)
 }
 
 /// Every equation that the documentation promises, and every bound.

@@ -18,7 +18,7 @@ use mcl_wire::{
     Sink, StreamId, TopicHash, WHOLE_MESSAGE_OVERHEAD,
 };
 
-use crate::common::{Hasher, Rng, Sender, check, demux, payload};
+use crate::common::{Hasher, Rng, Sender, check, demux, payload, receive, train_len};
 use crate::hearsay::{Delivered, Honest, Name, Said, Shape};
 
 /// Steps after which the rest of the bytes is not looked at.
@@ -287,9 +287,17 @@ impl Drive<'_> {
         }
     }
 
+    /// By landings whenever they are offered.
     fn arrive_all(&mut self) {
-        for datagram in core::mem::take(&mut self.in_flight) {
-            self.feed_honest(datagram);
+        let mut queue = core::mem::take(&mut self.in_flight);
+        while !queue.is_empty() {
+            let train: Vec<_> = queue.drain(..train_len(&queue, 6)).collect();
+            self.demux.expire(self.now);
+            receive(&mut self.demux, self.now, &train, &mut self.outbox);
+            check(&self.demux);
+            self.take_out();
+            let room = MAX_HISTORY.saturating_sub(self.history.len());
+            self.history.extend(train.into_iter().take(room));
         }
     }
 
@@ -465,6 +473,11 @@ impl Drive<'_> {
             assert_eq!(self.trace(), before, "{disposition:?} leaves a trace");
         }
         check(&self.demux);
+        self.take_out();
+    }
+
+    /// Whatever comes out was put in, and comes out once.
+    fn take_out(&mut self) {
         for message in core::mem::take(&mut self.outbox.messages) {
             assert!(
                 self.said.explains(&message),

@@ -6,6 +6,7 @@
 //! - `schedules`: seeded loss, reorder, duplication, forgery, restarts and
 //!   little memory; the account is checked after every datagram.
 //! - `eviction`: which message and which stream gives way, rule by rule.
+//! - `landing`: receiving in place is the same as receiving by copy.
 //! - `dissection`, `driver`: what the fuzz targets `frames` and `demux` do with
 //!   their input, `hearsay`: how they know what may come out; `replay`: the same
 //!   with the committed corpus.
@@ -22,6 +23,7 @@ mod driver;
 mod eviction;
 mod golden;
 mod hearsay;
+mod landing;
 mod model;
 mod replay;
 mod roundtrip;

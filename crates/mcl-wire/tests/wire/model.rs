@@ -23,7 +23,7 @@ use mcl_wire::{
     BodyBytes, DatagramCounts, Demux, Disposition, Limits, Received, Sink, StreamId, StreamReport,
 };
 
-use crate::common::{Hasher, Rng, check, demux};
+use crate::common::{Hasher, Rng, check, demux, receive, train_len};
 use broadcast::{Broadcast, Settings};
 use crc::crc32c;
 use network::{Arrival, Damage, Network};
@@ -83,6 +83,8 @@ struct Run {
     verdicts: HashMap<Disposition, u64>,
     good: HashSet<(StreamId, u64)>,
     corrupt: HashMap<StreamId, u64>,
+    /// Trains that were received in place.
+    landed: u64,
 }
 
 fn settings(rng: &mut Rng, begin: Duration) -> Settings {
@@ -178,14 +180,15 @@ impl Run {
             verdicts: HashMap::new(),
             good: HashSet::new(),
             corrupt: HashMap::new(),
+            landed: 0,
         }
     }
 
     fn listen(mut self) -> Self {
         let mut now = Duration::ZERO;
-        for arrival in core::mem::take(&mut self.arrivals) {
-            now = arrival.at;
-            self.arrive(&arrival);
+        let mut arrivals = core::mem::take(&mut self.arrivals);
+        while !arrivals.is_empty() {
+            now = self.arrive_together(&mut arrivals);
             if self.rng.percent(50)
                 && let Some(buffer) = self.inbox.buffers.pop()
             {
@@ -198,13 +201,34 @@ impl Run {
         self
     }
 
-    fn arrive(&mut self, arrival: &Arrival) {
+    /// The next few are handed over at once, as a train if they could be one.
+    fn arrive_together(&mut self, arrivals: &mut Vec<Arrival>) -> Duration {
+        let few = arrivals.iter().take(self.rng.below(9));
+        let bytes: Vec<Vec<u8>> = few.map(|it| self.bytes(it).to_vec()).collect();
+        let count = train_len(&bytes, 8).max(1);
+        let train: Vec<Arrival> = arrivals.drain(..count).collect();
+        let now = train[count - 1].at;
+        let bytes: Vec<Vec<u8>> = train.iter().map(|it| self.bytes(it).to_vec()).collect();
+        let (verdicts, landed) = receive(&mut self.demux, now, &bytes, &mut self.inbox);
+        self.landed += u64::from(landed);
+        check(&self.demux);
+        for (arrival, disposition) in train.iter().zip(verdicts) {
+            self.judge(arrival, disposition, now);
+        }
+        self.take_out();
+        now
+    }
+
+    fn bytes<'a>(&'a self, arrival: &'a Arrival) -> &'a [u8] {
+        let datagram = &self.broadcasts[arrival.from].datagrams[arrival.datagram];
+        arrival.damaged.as_ref().unwrap_or(&datagram.bytes)
+    }
+
+    fn judge(&mut self, arrival: &Arrival, disposition: Disposition, now: Duration) {
         let broadcast = &self.broadcasts[arrival.from];
         let datagram = &broadcast.datagrams[arrival.datagram];
         let bytes = arrival.damaged.as_ref().unwrap_or(&datagram.bytes);
-        let disposition = self.demux.datagram(arrival.at, bytes, &mut self.inbox);
         *self.verdicts.entry(disposition).or_default() += 1;
-        check(&self.demux);
         if self.mode != Mode::Mauled {
             let witness = &mut self.witnesses[arrival.from];
             assert_eq!(disposition, witness.judge(bytes));
@@ -214,10 +238,9 @@ impl Run {
                 witness.touched.extend(&datagram.carries);
             } else if disposition == Disposition::Accepted {
                 let expiry = self.demux.limits().expiry;
-                witness.intact(broadcast, datagram, arrival.at, expiry);
+                witness.intact(broadcast, datagram, now, expiry);
             }
         }
-        self.take_out();
     }
 
     /// Whatever comes out was published so, and comes out once.
@@ -407,6 +430,7 @@ fn every_loss_is_accounted_for() {
             Place("stale", |run| any(run, |it| it.datagrams.stale)),
             Place("duplicate", |run| any(run, |it| it.datagrams.duplicate)),
             Place("expired", |run| any(run, |it| it.messages.expired)),
+            Place("landed", |run| run.landed > 0),
             Place("the last number", |run| {
                 run.demux.streams().any(|it| it.numbers.highest == u64::MAX)
             }),

@@ -1,0 +1,88 @@
+//! Fragments that are received in place.
+
+use core::time::Duration;
+
+use super::{Assembly, Trust};
+use crate::frame::Fragment;
+
+impl Assembly {
+    /// Makes slots for the `max` fragments that follow, or for all that are
+    /// left of the message, and gives their length. `None` if not so many are
+    /// missing in a row, or trust does not let them be written yet, or there is
+    /// no memory yet: a train would not fit. Only a new buffer has to be filled
+    /// with zeros, that far and no farther.
+    pub(crate) fn prepare(&mut self, max: usize, trust: Trust) -> Option<usize> {
+        let start = self.start();
+        let end = max.saturating_mul(usize::from(self.size));
+        let end = start.saturating_add(end).min(self.total());
+        let reach = self.reach(0, trust).max(self.filled);
+        let fits = end > start && end <= reach.min(self.buffer.capacity());
+        if !fits || self.has_stash() || !self.is_gap(end) {
+            return None;
+        }
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
+        }
+        end.checked_sub(start)
+    }
+
+    /// Where the first fragment that is missing begins.
+    fn start(&self) -> usize {
+        (self.next as usize).saturating_mul(usize::from(self.size))
+    }
+
+    /// Whether none of the fragments from `next` to byte `end` is in the buffer.
+    fn is_gap(&self, end: usize) -> bool {
+        let beyond = end.div_ceil(usize::from(self.size));
+        let mut indexes = self.next..u32::try_from(beyond).unwrap_or(u32::MAX);
+        self.ahead == 0 || !indexes.any(|index| self.is_marked(index))
+    }
+
+    /// The slots made before, of `len` bytes together, and the length of one.
+    pub(crate) fn slots(&mut self, len: usize) -> Option<(&mut [u8], usize)> {
+        let start = self.start();
+        let slots = self.buffer.get_mut(start..start.saturating_add(len))?;
+        Some((slots, usize::from(self.size)))
+    }
+
+    /// What fragment `at` of those expected has brought, if the last of them
+    /// is `last` and has `last_len` bytes.
+    pub(crate) fn slot(
+        &self,
+        at: usize,
+        len: usize,
+        last_len: usize,
+        last: usize,
+    ) -> Option<&[u8]> {
+        let size = usize::from(self.size);
+        let from = at.saturating_mul(size);
+        let to = from.saturating_add(if at == last { last_len } else { size });
+        let start = self.start();
+        let slots = self.buffer.get(start..start.saturating_add(len))?;
+        slots.get(from..to)
+    }
+
+    /// Whether `fragment` is the one for slot `at`.
+    pub(crate) fn expects(&self, fragment: &Fragment<'_>, at: usize) -> bool {
+        let index = u32::try_from(at)
+            .ok()
+            .and_then(|at| self.next.checked_add(at));
+        fragment.number == self.number
+            && Some(fragment.index) == index
+            && !self.contradicts(fragment)
+    }
+
+    /// Takes in `count` fragments which are in their slots already, the last of
+    /// them with `last_len` bytes.
+    pub(crate) fn landed(&mut self, count: usize, last_len: usize, now: Duration) {
+        let before = count
+            .saturating_sub(1)
+            .saturating_mul(usize::from(self.size));
+        let len = before.saturating_add(last_len);
+        let end = self.start().saturating_add(len);
+        self.filled = self.filled.max(end);
+        self.received = self.received.saturating_add(len);
+        self.advanced = now;
+        (0..count).for_each(|_| self.mark(self.next));
+    }
+}

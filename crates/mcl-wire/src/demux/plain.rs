@@ -1,0 +1,136 @@
+//! The datagram that nearly all of a long message's are: a header without
+//! extensions and one fragment that fills the rest. Where everything is is known
+//! beforehand, so that no frame need be looked for.
+
+use crate::cursor::Reader;
+use crate::fragmenter::FRAGMENT_OVERHEAD;
+use crate::frame::{self, FRAME_FRAGMENT, Fragment};
+use crate::header::{HEADER_LEN, MAGIC, StreamId, VERSION};
+use crate::topic::TopicHash;
+
+/// What precedes a fragment's bytes in such a datagram.
+pub(crate) type Prefix = [u8; FRAGMENT_OVERHEAD];
+
+/// A datagram that is well-formed and holds a fragment and nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Plain<'a> {
+    pub(crate) stream: StreamId,
+    pub(crate) sequence: u64,
+    pub(crate) fragment: Fragment<'a>,
+}
+
+impl<'a> Plain<'a> {
+    /// `None` if the datagram is anything else, malformed for instance.
+    #[inline(always)]
+    pub(crate) fn new(datagram: &'a [u8]) -> Option<Self> {
+        let (prefix, data) = datagram.split_first_chunk()?;
+        Self::with_prefix(prefix, data)
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_prefix(prefix: &Prefix, data: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(prefix);
+        let &[m0, m1, version, header_len] = reader.array()?;
+        let &[critical_flags, _ignorable, _, _] = reader.array()?;
+        let plain = [m0, m1] == MAGIC
+            && version == VERSION
+            && usize::from(header_len) == HEADER_LEN
+            && critical_flags == 0;
+        let stream = StreamId(reader.u64()?);
+        let sequence = reader.u64()?;
+        let &[frame_type, flags] = reader.array()?;
+        let frame_len = usize::from(reader.u16()?);
+        let fragment = Fragment {
+            number: reader.u64()?,
+            total: reader.u32()?,
+            index: reader.u32()?,
+            topic_hash: TopicHash(reader.u32()?),
+            size: reader.u16()?,
+            data,
+        };
+        let whole = plain
+            && frame_type == FRAME_FRAGMENT
+            && flags & frame::CRITICAL_FRAME_FLAGS == 0
+            && frame_len == frame::FRAGMENT_FIELDS_LEN.saturating_add(data.len())
+            && fragment.is_consistent();
+        whole.then_some(Self {
+            stream,
+            sequence,
+            fragment,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Frame;
+    use crate::{BodyHead, Fragmenter, Header, Metadata};
+    use alloc::vec::Vec;
+
+    fn datagrams(len: usize) -> Vec<Vec<u8>> {
+        let head = BodyHead::new(Some("t"), &Metadata::new()).unwrap();
+        let payload = alloc::vec![7; len];
+        let fragments = Fragmenter::new(3, &head, &payload, 1452).unwrap();
+        let concat = |fragment: crate::OutgoingFragment<'_>| {
+            let prefix = fragment.prefix(StreamId(9), 5);
+            [&prefix[..], fragment.head, fragment.payload].concat()
+        };
+        fragments.map(concat).collect()
+    }
+
+    /// What the general way makes of a datagram, if it is a lone fragment.
+    fn generally(datagram: &[u8]) -> Option<(Header, Fragment<'_>)> {
+        let (header, mut frames) = Header::decode(datagram).ok()?;
+        match (frames.next()?.ok()?, frames.next()) {
+            (Frame::Fragment(fragment), None) => Some((header, fragment)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn it_is_what_the_general_way_makes_of_it() {
+        for datagram in datagrams(5000) {
+            let plain = Plain::new(&datagram).unwrap();
+            let (header, fragment) = generally(&datagram).unwrap();
+            assert_eq!(plain.fragment, fragment);
+            let identity = (plain.stream, plain.sequence);
+            assert_eq!(identity, (header.stream, header.sequence));
+        }
+    }
+
+    #[test]
+    fn whatever_byte_is_damaged_the_general_way_agrees() {
+        let mut seen = [0; 2];
+        for datagram in [0, 3].map(|at| datagrams(5000).remove(at)) {
+            for at in 0..FRAGMENT_OVERHEAD {
+                for value in 0..=255 {
+                    let mut damaged = datagram.clone();
+                    damaged[at] = value;
+                    let general = generally(&damaged);
+                    match Plain::new(&damaged) {
+                        Some(plain) => {
+                            let (header, fragment) = general.unwrap();
+                            assert_eq!(plain.fragment, fragment, "{at} {value}");
+                            assert_eq!(
+                                (plain.stream, plain.sequence),
+                                (header.stream, header.sequence)
+                            );
+                            seen[0] += 1;
+                        }
+                        // Header extensions are for the general way.
+                        None if at == 3 => {}
+                        None => {
+                            assert_eq!(general, None, "{at} {value}");
+                            seen[1] += 1;
+                        }
+                    }
+                }
+            }
+            for len in [0, 51, 52, 53, datagram.len() - 1] {
+                assert_eq!(Plain::new(&datagram[..len]), None);
+            }
+        }
+        assert!(seen.iter().all(|times| *times > 1000), "{seen:?}");
+    }
+}
