@@ -479,6 +479,19 @@ impl TrainBuffer {
     pub fn room(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
+
+    /// Takes over a train that [`Receiver::recv_vectored`] has put elsewhere: its
+    /// bytes are those of `parts`, one after the other.
+    pub fn gather<'a>(&mut self, arrival: Arrival, parts: impl Iterator<Item = &'a [u8]>) {
+        let mut room = self.bytes.as_mut_slice();
+        for part in parts {
+            let len = part.len().min(room.len());
+            let (place, rest) = room.split_at_mut(len);
+            place.copy_from_slice(part.get(..len).unwrap_or_default());
+            room = rest;
+        }
+        self.arrival = Some(arrival);
+    }
 }
 
 impl Default for TrainBuffer {

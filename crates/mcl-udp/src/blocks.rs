@@ -11,8 +11,8 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::message::Message;
 use crate::payload::{Buffer, Payload};
+use crate::subscription::Handful;
 
 /// Bytes after which a block is closed.
 const BLOCK: usize = 8 << 10;
@@ -78,7 +78,7 @@ impl Blocks {
     }
 
     /// Gives the messages their payloads.
-    pub(crate) fn seal(&mut self, messages: &mut VecDeque<Message<Payload>>) {
+    pub(crate) fn seal(&mut self, messages: &mut Handful) {
         if self.within.is_empty() {
             return;
         }
@@ -184,9 +184,9 @@ mod tests {
     use crate::message::tests::message;
 
     /// Messages of these payloads that come in one train.
-    fn together(blocks: &mut Blocks, payloads: &[&[u8]]) -> VecDeque<Message<Payload>> {
+    fn together(blocks: &mut Blocks, payloads: &[&[u8]]) -> Handful {
         blocks.expect(payloads.iter().map(|it| it.len()).sum());
-        let mut messages = VecDeque::new();
+        let mut messages = Handful::new();
         for payload in payloads {
             blocks.copy(messages.len(), payload);
             messages.push_back(message());

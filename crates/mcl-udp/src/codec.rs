@@ -97,6 +97,15 @@ pub trait Decoder<T>: Send + Sync + 'static {
     /// # Errors
     /// The payload holds no `T`.
     fn decode(&self, payload: &Payload) -> Result<T, CodecError>;
+
+    /// As [`decode`](Self::decode), of a payload that nobody else needs: a value
+    /// can be made of it without sharing it. Need not be implemented.
+    ///
+    /// # Errors
+    /// The payload holds no `T`; it comes back.
+    fn decode_owned(&self, payload: Payload) -> Result<T, (CodecError, Payload)> {
+        self.decode(&payload).map_err(|error| (error, payload))
+    }
 }
 
 impl<C: Codec, T: Serialize + ?Sized> Encoder<T> for C {
@@ -151,6 +160,10 @@ impl Decoder<Payload> for Raw {
 
     fn decode(&self, payload: &Payload) -> Result<Payload, CodecError> {
         Ok(payload.clone())
+    }
+
+    fn decode_owned(&self, payload: Payload) -> Result<Payload, (CodecError, Payload)> {
+        Ok(payload)
     }
 }
 

@@ -8,6 +8,7 @@ use mcl_net::Received as Woke;
 
 use crate::intake::Intake;
 use crate::shared::{Routing, Shared};
+use crate::subscription::Handful;
 use crate::sync::lock;
 
 /// How long to stay away from a socket that gave an error.
@@ -17,11 +18,17 @@ const AFTER_ERROR: Duration = Duration::from_millis(10);
 pub(crate) struct Drain {
     intake: Intake,
     shared: Arc<Shared>,
+    /// Messages for all subscriptions but the last.
+    copies: Handful,
 }
 
 impl Drain {
     pub(crate) fn new(intake: Intake, shared: Arc<Shared>) -> Self {
-        Self { intake, shared }
+        Self {
+            intake,
+            shared,
+            copies: Handful::new(),
+        }
     }
 
     /// Works until the listener closes. Sleeps in the kernel while nothing
@@ -66,9 +73,10 @@ impl Drain {
             return ready.clear();
         };
         for route in others {
-            route.deliver(ready.iter().cloned());
+            self.copies.extend(ready.iter().cloned());
+            route.deliver(&mut self.copies);
         }
-        last.deliver(ready.drain(..));
+        last.deliver(ready);
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a socket to messages, on whichever thread it is.
 
-use std::collections::VecDeque;
+use std::hash::RandomState;
 use std::hint;
 use std::io;
 use std::net::SocketAddrV6;
@@ -9,15 +9,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use mcl_net::{Received as Woke, Receiver, TrainBuffer, Wait};
-use mcl_wire::{BodyBytes, Received, Sink, StreamId, TopicHash};
+use mcl_net::{Arrival, Received as Woke, Receiver, TrainBuffer, Wait};
+use mcl_wire::{BodyBytes, Demux, Received, Sink, StreamId, TopicHash};
 
 use crate::blocks::Blocks;
 use crate::depot::Stock;
 use crate::filter::Filter;
+use crate::landing::{Landed, LandingStrip};
 use crate::message::{Message, TopicCache};
 use crate::payload::Payload;
 use crate::shared::Core;
+use crate::subscription::Handful;
 use crate::sync::lock;
 
 /// After how many messages out of one train they are handed over: while they, and
@@ -38,6 +40,7 @@ pub(crate) struct Intake {
     train: TrainBuffer,
     /// How many datagrams of the train are done with; `None` for all.
     done: Option<usize>,
+    strip: LandingStrip,
     workshop: Workshop,
     started: Instant,
     /// How long to look for datagrams without sleeping, after some came.
@@ -58,11 +61,12 @@ impl Intake {
                 topics: TopicCache::default(),
                 stock: Stock::default(),
                 blocks: Blocks::default(),
-                ready: VecDeque::with_capacity(HAND_OVER),
+                ready: Handful::with_capacity(HAND_OVER),
             },
             receiver,
             train: TrainBuffer::new(),
             done: None,
+            strip: LandingStrip::default(),
             started,
             spin,
             heard: started,
@@ -80,34 +84,63 @@ impl Intake {
     ) -> io::Result<Woke> {
         let due = self.due(&lock(core));
         let until = deadline.into_iter().chain(due).min();
-        let mut woke = self.receive_now()?;
-        if woke == Woke::TimedOut && !self.spin.is_zero() {
-            woke = self.spin(until, go_on)?;
-        }
-        if woke == Woke::TimedOut {
-            let wait = until.map_or(Wait::Forever, Wait::Until);
-            woke = self.receiver.recv(&mut self.train, wait)?;
-        }
+        let woke = self.wait_for_some(core, until, go_on)?;
         self.keep_time(core, woke);
+        Ok(woke)
+    }
+
+    fn wait_for_some(
+        &mut self,
+        core: &Mutex<Core>,
+        until: Option<Instant>,
+        go_on: impl Fn() -> bool,
+    ) -> io::Result<Woke> {
+        let mut woke = self.receive_now(core)?;
+        if woke == Woke::TimedOut && !self.spin.is_zero() {
+            woke = self.spin(core, until, go_on)?;
+        }
+        let wait = until.map_or(Wait::Forever, Wait::Until);
+        while woke == Woke::TimedOut {
+            if let Some(ended) = self.receiver.wait(wait)? {
+                return Ok(ended);
+            }
+            woke = self.receive_now(core)?;
+        }
         Ok(woke)
     }
 
     /// Receives what is there, without waiting.
     pub(crate) fn try_receive(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
-        let woke = self.receive_now()?;
+        let woke = self.receive_now(core)?;
         self.keep_time(core, woke);
         Ok(woke)
     }
 
-    fn receive_now(&mut self) -> io::Result<Woke> {
-        self.receiver.recv(&mut self.train, Wait::No)
+    fn receive_now(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
+        if self.strip.is_worth_it() {
+            let mut core = lock(core);
+            let in_place = self.strip.receive(&mut self.receiver, &mut core.demux);
+            if let Some(woke) = in_place {
+                return woke;
+            }
+        }
+        let woke = self.receiver.recv(&mut self.train, Wait::No)?;
+        if let Woke::Train(arrival) = woke {
+            self.strip.consider(arrival);
+        }
+        Ok(woke)
     }
 
     /// Tries again and again, until something comes or the time for that is over.
-    fn spin(&mut self, until: Option<Instant>, go_on: impl Fn() -> bool) -> io::Result<Woke> {
+    fn spin(
+        &mut self,
+        core: &Mutex<Core>,
+        until: Option<Instant>,
+        go_on: impl Fn() -> bool,
+    ) -> io::Result<Woke> {
         loop {
             for _ in 0..TRIES {
-                let woke = self.receive_now()?;
+                let woke = self.receive_now(core)?;
                 if woke != Woke::TimedOut {
                     return Ok(woke);
                 }
@@ -133,7 +166,10 @@ impl Intake {
         let now = Instant::now();
         let mut core = lock(core);
         core.foreign = self.receiver.foreign();
-        core.demux.expire(now.duration_since(self.started));
+        // What has landed in a message must still be there when it is taken in.
+        if !self.strip.is_occupied() {
+            core.demux.expire(now.duration_since(self.started));
+        }
         if let Woke::Train(_) = woke {
             self.done = Some(0);
             self.heard = now;
@@ -158,13 +194,20 @@ impl Intake {
         let mut core = lock(core);
         let now = self.started.elapsed();
         let workshop = &mut self.workshop;
-        let some = workshop.take_in(now, &self.train, done, &mut core, ignored, claimed);
+        let wants = Wants { ignored, claimed };
+        if let Some(landed) = self.strip.clear() {
+            if workshop.take_landed(now, landed, &self.strip, &mut core, wants) {
+                return !workshop.ready.is_empty();
+            }
+            self.strip.gather(landed, &mut core.demux, &mut self.train);
+        }
+        let some = workshop.take_in(now, &self.train, done, &mut core, wants);
         self.done = some.map(|some| done + some);
         !workshop.ready.is_empty()
     }
 
     /// The messages that [`advance`](Self::advance) found.
-    pub(crate) fn ready(&mut self) -> &mut VecDeque<Message<Payload>> {
+    pub(crate) fn ready(&mut self) -> &mut Handful {
         &mut self.workshop.ready
     }
 }
@@ -183,7 +226,7 @@ struct Workshop {
     topics: TopicCache,
     stock: Stock,
     blocks: Blocks,
-    ready: VecDeque<Message<Payload>>,
+    ready: Handful,
 }
 
 impl Workshop {
@@ -195,27 +238,11 @@ impl Workshop {
         train: &TrainBuffer,
         done: usize,
         core: &mut Core,
-        ignored: &[StreamId],
-        claimed: bool,
+        wants: Wants<'_>,
     ) -> Option<usize> {
         let arrival = train.arrival()?;
-        let Core {
-            demux,
-            crc_mismatch,
-            unclaimed,
-            ..
-        } = core;
-        self.stock.collect(|buffer| demux.recycle(buffer));
-        self.blocks.expect(arrival.len());
-        let mut collector = Collector {
-            workshop: self,
-            ignored,
-            claimed,
-            crc_mismatch,
-            unclaimed,
-            sender: arrival.source(),
-            received: arrival.time().unwrap_or_else(SystemTime::now),
-        };
+        self.prepare(&arrival, core);
+        let (demux, mut collector) = self.collector(&arrival, core, wants);
         let mut some = None;
         for (at, datagram) in train.datagrams().skip(done).enumerate() {
             demux.datagram(now, datagram, &mut collector);
@@ -226,6 +253,50 @@ impl Workshop {
         }
         self.blocks.seal(&mut self.ready);
         some
+    }
+
+    /// Takes in a train that has landed in its message; `false` if it is not what
+    /// was expected there.
+    fn take_landed(
+        &mut self,
+        now: Duration,
+        landed: Landed,
+        strip: &LandingStrip,
+        core: &mut Core,
+        wants: Wants<'_>,
+    ) -> bool {
+        let Some((prefixes, last_len)) = strip.landed(landed) else {
+            return false;
+        };
+        self.prepare(&landed.arrival, core);
+        let (demux, mut collector) = self.collector(&landed.arrival, core, wants);
+        let taken = demux
+            .landed(now, prefixes, last_len, &mut collector)
+            .is_ok();
+        self.blocks.seal(&mut self.ready);
+        taken
+    }
+
+    fn prepare(&mut self, arrival: &Arrival, core: &mut Core) {
+        self.stock.collect(|buffer| core.demux.recycle(buffer));
+        self.blocks.expect(arrival.len());
+    }
+
+    fn collector<'a>(
+        &'a mut self,
+        arrival: &Arrival,
+        core: &'a mut Core,
+        wants: Wants<'a>,
+    ) -> (&'a mut Demux<RandomState>, Collector<'a>) {
+        let collector = Collector {
+            workshop: self,
+            wants,
+            crc_mismatch: &mut core.crc_mismatch,
+            unclaimed: &mut core.unclaimed,
+            sender: arrival.source(),
+            received: arrival.time().unwrap_or_else(SystemTime::now),
+        };
+        (&mut core.demux, collector)
     }
 
     /// Frees what is kept for messages to come.
@@ -240,11 +311,18 @@ impl Workshop {
     }
 }
 
+/// What is wanted beside the topics.
+#[derive(Clone, Copy)]
+struct Wants<'a> {
+    ignored: &'a [StreamId],
+    /// Whether there is anyone to take messages.
+    claimed: bool,
+}
+
 /// Takes messages out of the demultiplexer.
 struct Collector<'a> {
     workshop: &'a mut Workshop,
-    ignored: &'a [StreamId],
-    claimed: bool,
+    wants: Wants<'a>,
     crc_mismatch: &'a mut u64,
     unclaimed: &'a mut u64,
     sender: SocketAddrV6,
@@ -253,7 +331,7 @@ struct Collector<'a> {
 
 impl Sink for Collector<'_> {
     fn wants_stream(&mut self, stream: StreamId) -> bool {
-        self.ignored.is_empty() || !self.ignored.contains(&stream)
+        self.wants.ignored.is_empty() || !self.wants.ignored.contains(&stream)
     }
 
     fn wants_hash(&mut self, hash: TopicHash) -> bool {
@@ -267,7 +345,7 @@ impl Sink for Collector<'_> {
     fn message(&mut self, received: Received<'_>) {
         if !crc_matches(&received) {
             *self.crc_mismatch += 1;
-        } else if !self.claimed {
+        } else if !self.wants.claimed {
             *self.unclaimed += 1;
         } else {
             let message = self.message_of(received);

@@ -121,6 +121,7 @@ mod filter;
 mod gate;
 mod intake;
 mod interface;
+mod landing;
 mod limit;
 mod line;
 mod listener;

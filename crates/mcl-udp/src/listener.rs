@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -28,7 +29,8 @@ use crate::queue::{Queue, Unpacker};
 use crate::shared::{Core, KernelSide, Shared};
 use crate::statistics::ListenerStatistics;
 use crate::subscription::{
-    Outlet, QueueOptions, Route, SubscriptionId, SubscriptionStatistics, Tally, run_user_code,
+    Handful, Outlet, QueueOptions, Route, SubscriptionId, SubscriptionStatistics, Tally,
+    run_user_code,
 };
 
 /// Reassembly memory of a listener, in messages of the greatest length.
@@ -136,8 +138,11 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
                 if route.is_stopped() {
                     break;
                 }
-                let unpacked = || unpacker.unpack(queued.into_raw());
-                offer(unpacked, &route.tally, on_error.as_ref(), &mut callback);
+                // Decoding is user code as well.
+                run_user_code(&route.tally, || match unpacker.unpack(queued.into_raw()) {
+                    Ok(message) => callback(message),
+                    Err(undecodable) => report(&undecodable, &route.tally, on_error.as_ref()),
+                });
             }
         };
         let started = self.shared.start_worker(id, work);
@@ -157,9 +162,16 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
         let (unpacker, on_error) = (Arc::clone(&self.unpacker), self.on_error.clone());
         let tally = Arc::<Tally>::default();
         let counted = Arc::clone(&tally);
-        let inline = move |message: Message<Payload>| {
-            let unpacked = || unpacker.unpack(message);
-            offer(unpacked, &counted, on_error.as_ref(), &mut callback);
+        let inline = move |messages: &mut Handful, stopped: &AtomicBool| {
+            while !stopped.load(Ordering::SeqCst)
+                && let Some(message) = messages.pop_front()
+            {
+                counted.delivered.count();
+                match unpacker.unpack(message) {
+                    Ok(message) => callback(message),
+                    Err(undecodable) => report(&undecodable, &counted, on_error.as_ref()),
+                }
+            }
         };
         self.shared
             .subscribe(Outlet::Inline(Mutex::new(Some(Box::new(inline)))), tally)
@@ -167,23 +179,12 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
     }
 }
 
-/// Decodes a message and gives it to a callback, or the error to the hook.
-/// Decoding is user code as well.
-fn offer<T>(
-    unpacked: impl FnOnce() -> Result<Message<T>, Box<Undecodable>>,
-    tally: &Tally,
-    on_error: Option<&ErrorHook>,
-    callback: &mut impl FnMut(Message<T>),
-) {
-    run_user_code(tally, || match unpacked() {
-        Ok(message) => callback(message),
-        Err(undecodable) => {
-            tally.undecodable.count_shared();
-            if let Some(hook) = on_error {
-                hook(&undecodable);
-            }
-        }
-    });
+/// Counts a message that is no `T`, and gives it to the hook.
+fn report(undecodable: &Undecodable, tally: &Tally, on_error: Option<&ErrorHook>) {
+    tally.undecodable.count_shared();
+    if let Some(hook) = on_error {
+        hook(undecodable);
+    }
 }
 
 impl<T, C> Listener<T, C> {

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -13,6 +15,10 @@ use crate::sync::lock;
 
 /// The most messages that a queue prepares room for; about 200 bytes each.
 const MOST_PREPARED: usize = 4096;
+
+/// For how many times the time that giving way took it is not done again, if it was
+/// in vain.
+const GAVE_WAY_IN_VAIN: u32 = 100;
 
 /// A message waiting in a queue, not yet decoded.
 ///
@@ -143,10 +149,38 @@ impl Level {
     }
 }
 
+/// What the thread that receives needs to fill a queue.
+#[derive(Debug)]
+struct Feed {
+    sender: Option<Sender<Queued>>,
+    /// Until when it does not give way again: it was in vain.
+    tired_until: Option<Instant>,
+}
+
+impl Feed {
+    /// Lets the consumer run if it waits for this very processor; whether there
+    /// is room then. A consumer that keeps up when it is let to loses nothing; one
+    /// that does not makes the receiving thread wait once in a while only.
+    fn give_way(&mut self, has_room: impl Fn() -> bool) -> bool {
+        let now = Instant::now();
+        if self.tired_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        thread::yield_now();
+        if has_room() {
+            self.tired_until = None;
+            return true;
+        }
+        let took = now.elapsed();
+        self.tired_until = now.checked_add(took * GAVE_WAY_IN_VAIN);
+        false
+    }
+}
+
 /// The producing end, and what it needs to make room.
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    sender: Mutex<Option<Sender<Queued>>>,
+    feed: Mutex<Feed>,
     // To take the oldest out. Does not keep the channel connected.
     receiver: Receiver<Queued>,
     level: Arc<Level>,
@@ -162,7 +196,10 @@ impl Pipe {
             _ => unbounded(),
         };
         let pipe = Self {
-            sender: Mutex::new(Some(sender)),
+            feed: Mutex::new(Feed {
+                sender: Some(sender),
+                tired_until: None,
+            }),
             receiver: receiver.clone(),
             level: Arc::default(),
             options,
@@ -177,13 +214,13 @@ impl Pipe {
     /// Puts messages in, and deals with a full queue as its policy says.
     pub(crate) fn push(&self, messages: impl Iterator<Item = Message<Payload>>, tally: &Tally) {
         // Held while waiting for room, too: closing ends that wait first.
-        let sender = lock(&self.sender);
-        let Some(sender) = &*sender else { return };
+        let mut feed = lock(&self.feed);
         for message in messages {
             let bytes = message.payload.len();
-            if !self.make_room(bytes, tally) {
+            if !self.make_room(bytes, tally, &mut feed) {
                 continue;
             }
+            let Some(sender) = &feed.sender else { return };
             let charge = self.level.charge(bytes);
             // Counted first: whoever takes it finds it counted. The pipe itself
             // holds a receiver, so that sending does not fail.
@@ -192,24 +229,23 @@ impl Pipe {
         }
     }
 
-    fn make_room(&self, bytes: usize, tally: &Tally) -> bool {
+    fn make_room(&self, bytes: usize, tally: &Tally, feed: &mut Feed) -> bool {
         while !self.level.fits(bytes, &self.options) {
-            match self.options.policy {
-                Policy::DropNewest => {
-                    tally.dropped_newest.count();
-                    return false;
-                }
-                Policy::DropOldest => match self.receiver.try_recv() {
-                    Ok(_oldest) => tally.dropped_oldest.count(),
-                    // What fills it was taken out but not opened yet: there is
-                    // nothing older to drop than the message itself.
-                    Err(_) if !self.level.fits(bytes, &self.options) => {
-                        tally.dropped_newest.count();
-                        return false;
-                    }
-                    Err(_) => {}
-                },
+            let drop_oldest = match self.options.policy {
                 Policy::Block => return self.level.wait_for_room(bytes, &self.options),
+                Policy::DropNewest => false,
+                Policy::DropOldest => true,
+            };
+            if feed.give_way(|| self.level.fits(bytes, &self.options)) {
+                return true;
+            }
+            if drop_oldest && self.receiver.try_recv().is_ok() {
+                tally.dropped_oldest.count();
+            } else if !self.level.fits(bytes, &self.options) {
+                // What fills it was taken out but not opened yet: there is
+                // nothing older to drop than the message itself.
+                tally.dropped_newest.count();
+                return false;
             }
         }
         true
@@ -219,6 +255,6 @@ impl Pipe {
     /// blocked producer.
     pub(crate) fn close(&self) {
         self.level.close();
-        *lock(&self.sender) = None;
+        lock(&self.feed).sender = None;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,39 +25,45 @@ pub(crate) struct Unpacker<C> {
 }
 
 impl<C> Unpacker<C> {
+    #[inline]
     pub(crate) fn unpack<T>(
         &self,
-        message: Message<Payload>,
+        mut message: Message<Payload>,
     ) -> Result<Message<T>, Box<Undecodable>>
     where
         C: Decoder<T>,
     {
-        match self.value(&message) {
+        if let Some(reason) = self.objection(&message) {
+            return Err(Box::new(Undecodable { message, reason }));
+        }
+        match self.codec.decode_owned(mem::take(&mut message.payload)) {
             Ok(value) => Ok(message.with_payload(value)),
-            Err(reason) => Err(Box::new(Undecodable { message, reason })),
+            Err((error, payload)) => {
+                message.payload = payload;
+                let reason = DecodeError::Malformed(error);
+                Err(Box::new(Undecodable { message, reason }))
+            }
         }
     }
 
-    fn value<T>(&self, message: &Message<Payload>) -> Result<T, DecodeError>
+    /// What keeps the codec from even trying.
+    #[inline]
+    fn objection<T>(&self, message: &Message<Payload>) -> Option<DecodeError>
     where
         C: Decoder<T>,
     {
         let got = message.encoding;
         if !self.codec.accepts(got) {
-            return Err(DecodeError::Encoding {
+            return Some(DecodeError::Encoding {
                 expected: self.codec.expected(),
                 got,
             });
         }
-        if let Some(expected) = self.schema.filter(|_| self.schema != message.schema) {
-            return Err(DecodeError::Schema {
-                expected,
-                got: message.schema,
-            });
-        }
-        self.codec
-            .decode(&message.payload)
-            .map_err(DecodeError::Malformed)
+        let expected = self.schema.filter(|_| self.schema != message.schema)?;
+        Some(DecodeError::Schema {
+            expected,
+            got: message.schema,
+        })
     }
 }
 

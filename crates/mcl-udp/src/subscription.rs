@@ -1,6 +1,7 @@
 //! Subscriptions: how messages leave the thread that receives them.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -164,8 +165,12 @@ pub(crate) fn run_user_code(tally: &Tally, code: impl FnOnce()) {
     IN_CALLBACK.set(outer);
 }
 
-/// An inline callback around still encoded messages.
-pub(crate) type Inline = Box<dyn FnMut(Message<Payload>) + Send>;
+/// Messages on their way to a subscription, still encoded, the next one first.
+pub(crate) type Handful = VecDeque<Message<Payload>>;
+
+/// Calls back with one message after the other until none is left, or the flag
+/// says that it is over.
+pub(crate) type Inline = Box<dyn FnMut(&mut Handful, &AtomicBool) + Send>;
 
 /// Where a subscription's messages go.
 pub(crate) enum Outlet {
@@ -196,10 +201,10 @@ impl Route {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Hands messages over, on the receiving thread.
-    pub(crate) fn deliver(&self, messages: impl Iterator<Item = Message<Payload>>) {
+    /// Hands messages over, on the receiving thread; leaves none.
+    pub(crate) fn deliver(&self, messages: &mut Handful) {
         match &self.outlet {
-            Outlet::Pipe(pipe) => pipe.push(messages, &self.tally),
+            Outlet::Pipe(pipe) => pipe.push(messages.drain(..), &self.tally),
             Outlet::Inline(slot) => {
                 let mut slot = lock(slot);
                 if let Some(callback) = slot.as_mut() {
@@ -208,18 +213,15 @@ impl Route {
                 if self.is_stopped() {
                     self.discard(slot.take());
                 }
+                messages.clear();
             }
         }
     }
 
-    /// Calls back with each message, unless unsubscribed meanwhile.
-    fn run(&self, callback: &mut Inline, messages: impl Iterator<Item = Message<Payload>>) {
-        for message in messages {
-            if self.is_stopped() {
-                return;
-            }
-            self.tally.delivered.count();
-            run_user_code(&self.tally, || callback(message));
+    /// After a panic it goes on with the next message.
+    fn run(&self, callback: &mut Inline, messages: &mut Handful) {
+        while !messages.is_empty() && !self.is_stopped() {
+            run_user_code(&self.tally, || callback(messages, &self.stopped));
         }
     }
 
