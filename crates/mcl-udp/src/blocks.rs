@@ -11,8 +11,8 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::handful::Handful;
 use crate::payload::{Buffer, Payload};
-use crate::subscription::Handful;
 
 /// Bytes after which a block is closed.
 const BLOCK: usize = 8 << 10;
@@ -181,18 +181,22 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::tests::message;
+    use crate::message::Message;
 
     /// Messages of these payloads that come in one train.
-    fn together(blocks: &mut Blocks, payloads: &[&[u8]]) -> Handful {
+    fn together(blocks: &mut Blocks, payloads: &[&[u8]]) -> VecDeque<Message<Payload>> {
         blocks.expect(payloads.iter().map(|it| it.len()).sum());
-        let mut messages = Handful::new();
+        let mut messages = Handful::default();
         for payload in payloads {
             blocks.copy(messages.len(), payload);
-            messages.push_back(message());
+            messages.add();
         }
         blocks.seal(&mut messages);
-        messages
+        let mut taken = VecDeque::new();
+        while let Some(message) = messages.next() {
+            taken.push_back(message.take());
+        }
+        taken
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use mcl_net::Received as Woke;
 
+use crate::handful::Handful;
 use crate::intake::Intake;
 use crate::shared::{Routing, Shared};
-use crate::subscription::Handful;
 use crate::sync::lock;
 
 /// How long to stay away from a socket that gave an error.
@@ -27,7 +27,7 @@ impl Drain {
         Self {
             intake,
             shared,
-            copies: Handful::new(),
+            copies: Handful::default(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Drain {
             return ready.clear();
         };
         for route in others {
-            self.copies.extend(ready.iter().cloned());
+            self.copies.extend_from(ready);
             route.deliver(&mut self.copies);
         }
         last.deliver(ready);

@@ -53,6 +53,7 @@ impl Filter {
     }
 
     /// Whether a message with this topic is wanted.
+    #[inline]
     pub(crate) fn wants(&self, topic: Option<&str>) -> bool {
         self.only.as_ref().is_none_or(|wanted| {
             topic.map_or(wanted.topicless, |topic| wanted.topics.contains(topic))

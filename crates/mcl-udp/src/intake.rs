@@ -15,11 +15,10 @@ use mcl_wire::{BodyBytes, Demux, Received, Sink, StreamId, TopicHash};
 use crate::blocks::Blocks;
 use crate::depot::Stock;
 use crate::filter::Filter;
+use crate::handful::Handful;
 use crate::landing::{Landed, LandingStrip};
-use crate::message::{Message, TopicCache};
-use crate::payload::Payload;
+use crate::message::TopicCache;
 use crate::shared::Core;
-use crate::subscription::Handful;
 use crate::sync::lock;
 
 /// After how many messages out of one train they are handed over: while they, and
@@ -61,7 +60,7 @@ impl Intake {
                 topics: TopicCache::default(),
                 stock: Stock::default(),
                 blocks: Blocks::default(),
-                ready: Handful::with_capacity(HAND_OVER),
+                ready: Handful::default(),
             },
             receiver,
             train: TrainBuffer::new(),
@@ -330,14 +329,17 @@ struct Collector<'a> {
 }
 
 impl Sink for Collector<'_> {
+    #[inline]
     fn wants_stream(&mut self, stream: StreamId) -> bool {
         self.wants.ignored.is_empty() || !self.wants.ignored.contains(&stream)
     }
 
+    #[inline]
     fn wants_hash(&mut self, hash: TopicHash) -> bool {
         self.workshop.filter.wants_hash(hash)
     }
 
+    #[inline]
     fn wants_topic(&mut self, topic: Option<&str>) -> bool {
         self.workshop.filter.wants(topic)
     }
@@ -348,43 +350,39 @@ impl Sink for Collector<'_> {
         } else if !self.wants.claimed {
             *self.unclaimed += 1;
         } else {
-            let message = self.message_of(received);
-            self.workshop.ready.push_back(message);
+            self.add(received);
         }
     }
 }
 
 impl Collector<'_> {
-    /// A message that was put together keeps its buffer; a small one is copied
-    /// out of the datagram, and gets its payload when its block is sealed.
-    fn payload_of(&mut self, received: Received<'_>) -> Payload {
-        let range = received.payload_range();
-        match received.into_bytes() {
-            BodyBytes::Owned(body) => self.workshop.stock.adopt(body, range.start),
-            bytes => {
-                let payload = bytes.as_ref().get(range).unwrap_or_default();
-                let index = self.workshop.ready.len();
-                self.workshop.blocks.copy(index, payload);
-                Payload::default()
-            }
-        }
-    }
-
-    fn message_of(&mut self, received: Received<'_>) -> Message<Payload> {
+    #[inline]
+    fn add(&mut self, received: Received<'_>) {
+        let workshop = &mut *self.workshop;
+        let index = workshop.ready.len();
         let metadata = received.metadata();
         let published = metadata.publish_time.map(Duration::from_nanos);
-        let topics = &mut self.workshop.topics;
-        Message {
-            topic: received.topic().map(|topic| topics.intern(topic)),
-            stream: received.stream,
-            number: received.number,
-            sender: self.sender,
-            interface: self.workshop.interface,
-            published: published.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)),
-            received: self.received,
-            encoding: metadata.encoding,
-            schema: metadata.schema,
-            payload: self.payload_of(received),
+        let topics = &mut workshop.topics;
+        let message = workshop.ready.add();
+        message.topic = received.topic().map(|topic| topics.intern(topic));
+        message.stream = received.stream;
+        message.number = received.number;
+        message.sender = self.sender;
+        message.interface = workshop.interface;
+        message.published = published.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+        message.received = self.received;
+        message.encoding = metadata.encoding;
+        message.schema = metadata.schema;
+        let range = received.payload_range();
+        match received.into_bytes() {
+            // A message that was put together keeps its buffer.
+            BodyBytes::Owned(body) => message.payload = workshop.stock.adopt(body, range.start),
+            // A small one is copied out of the datagram, and gets its payload when
+            // its block is sealed.
+            bytes => {
+                let payload = bytes.as_ref().get(range).unwrap_or_default();
+                workshop.blocks.copy(index, payload);
+            }
         }
     }
 }

@@ -119,6 +119,7 @@ mod drain;
 mod error;
 mod filter;
 mod gate;
+mod handful;
 mod intake;
 mod interface;
 mod landing;

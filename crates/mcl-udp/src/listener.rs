@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::drain::Drain;
 use crate::error::OpenError;
 use crate::filter::Filter;
+use crate::handful::Handful;
 use crate::intake::Intake;
 use crate::interface::pick;
 use crate::message::{Message, Topic, Undecodable};
@@ -29,8 +30,7 @@ use crate::queue::{Queue, Unpacker};
 use crate::shared::{Core, KernelSide, Shared};
 use crate::statistics::ListenerStatistics;
 use crate::subscription::{
-    Handful, Outlet, QueueOptions, Route, SubscriptionId, SubscriptionStatistics, Tally,
-    run_user_code,
+    Outlet, QueueOptions, Route, SubscriptionId, SubscriptionStatistics, Tally, run_user_code,
 };
 
 /// Reassembly memory of a listener, in messages of the greatest length.
@@ -139,9 +139,11 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
                     break;
                 }
                 // Decoding is user code as well.
-                run_user_code(&route.tally, || match unpacker.unpack(queued.into_raw()) {
-                    Ok(message) => callback(message),
-                    Err(undecodable) => report(&undecodable, &route.tally, on_error.as_ref()),
+                run_user_code(&route.tally, || {
+                    match unpacker.unpack(&mut queued.into_raw()) {
+                        Ok(message) => callback(message),
+                        Err(undecodable) => report(&undecodable, &route.tally, on_error.as_ref()),
+                    }
                 });
             }
         };
@@ -164,12 +166,15 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
         let counted = Arc::clone(&tally);
         let inline = move |messages: &mut Handful, stopped: &AtomicBool| {
             while !stopped.load(Ordering::SeqCst)
-                && let Some(message) = messages.pop_front()
+                && let Some(message) = messages.next()
             {
                 counted.delivered.count();
-                match unpacker.unpack(message) {
-                    Ok(message) => callback(message),
-                    Err(undecodable) => report(&undecodable, &counted, on_error.as_ref()),
+                match unpacker.value(message) {
+                    Ok(value) => callback(message.take_with(value)),
+                    Err(reason) => {
+                        let undecodable = message.undecodable(reason);
+                        report(&undecodable, &counted, on_error.as_ref());
+                    }
                 }
             }
         };

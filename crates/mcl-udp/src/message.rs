@@ -3,7 +3,8 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
-use std::net::SocketAddrV6;
+use std::mem;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -142,11 +143,29 @@ pub struct Message<T> {
     pub schema: Option<u64>,
 }
 
-impl<T> Message<T> {
-    /// The same message around another payload.
-    pub(crate) fn with_payload<U>(self, payload: U) -> Message<U> {
+impl Message<Payload> {
+    /// A place for a message.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            topic: None,
+            payload: Payload::default(),
+            stream: StreamId(0),
+            number: 0,
+            sender: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0),
+            interface: NonZeroU32::MIN,
+            published: None,
+            received: SystemTime::UNIX_EPOCH,
+            encoding: Encoding::RAW,
+            schema: None,
+        }
+    }
+
+    /// The same message around another payload. Takes the topic, and leaves what is
+    /// plain data where it is as well.
+    #[inline]
+    pub(crate) fn take_with<T>(&mut self, payload: T) -> Message<T> {
         Message {
-            topic: self.topic,
+            topic: self.topic.take(),
             payload,
             stream: self.stream,
             number: self.number,
@@ -157,6 +176,20 @@ impl<T> Message<T> {
             encoding: self.encoding,
             schema: self.schema,
         }
+    }
+
+    /// The message as one that is no value of the listener's type, out of its place.
+    #[cold]
+    pub(crate) fn undecodable(&mut self, reason: DecodeError) -> Box<Undecodable> {
+        let message = self.take();
+        Box::new(Undecodable { message, reason })
+    }
+
+    /// The same message, out of its place.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        let payload = mem::take(&mut self.payload);
+        self.take_with(payload)
     }
 }
 
@@ -220,26 +253,8 @@ impl fmt::Display for Schema {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::net::Ipv6Addr;
-
+mod tests {
     use super::*;
-
-    /// A message without a payload.
-    pub(crate) fn message() -> Message<Payload> {
-        Message {
-            topic: None,
-            payload: Payload::default(),
-            stream: StreamId(1),
-            number: 0,
-            sender: SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 0, 0),
-            interface: NonZeroU32::MIN,
-            published: None,
-            received: SystemTime::UNIX_EPOCH,
-            encoding: Encoding::RAW,
-            schema: None,
-        }
-    }
 
     #[test]
     fn equal_topics_share_their_text() {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use crate::handful::Handful;
 use crate::message::Message;
 use crate::payload::Payload;
 use crate::subscription::{Policy, QueueOptions, Tally};
@@ -38,6 +39,11 @@ impl Queued {
         let Self { message, charge } = self;
         drop(charge);
         message
+    }
+
+    #[inline]
+    pub(crate) fn message(&mut self) -> &mut Message<Payload> {
+        &mut self.message
     }
 }
 
@@ -212,10 +218,10 @@ impl Pipe {
     }
 
     /// Puts messages in, and deals with a full queue as its policy says.
-    pub(crate) fn push(&self, messages: impl Iterator<Item = Message<Payload>>, tally: &Tally) {
+    pub(crate) fn push(&self, messages: &mut Handful, tally: &Tally) {
         // Held while waiting for room, too: closing ends that wait first.
         let mut feed = lock(&self.feed);
-        for message in messages {
+        while let Some(message) = messages.next() {
             let bytes = message.payload.len();
             if !self.make_room(bytes, tally, &mut feed) {
                 continue;
@@ -225,6 +231,7 @@ impl Pipe {
             // Counted first: whoever takes it finds it counted. The pipe itself
             // holds a receiver, so that sending does not fail.
             tally.delivered.count();
+            let message = message.take();
             let _ = sender.send(Queued { message, charge });
         }
     }

@@ -84,9 +84,10 @@ impl<T: 'static, C: Decoder<T>> PullListener<T, C> {
     /// [`PullError`]; the next call goes on.
     pub fn recv(&mut self) -> Result<Message<T>, PullError> {
         loop {
-            if let Some(message) = self.next(Until::Forever)? {
-                return self.unpack(message);
+            if let Some(message) = self.take()? {
+                return Ok(message);
             }
+            self.receive(Until::Forever)?;
         }
     }
 
@@ -96,29 +97,47 @@ impl<T: 'static, C: Decoder<T>> PullListener<T, C> {
     /// # Errors
     /// [`PullError`]; the next call goes on.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, PullError> {
-        let message = match self.take() {
-            Some(message) => Some(message),
-            None => {
-                let deadline = Instant::now().checked_add(timeout);
-                self.next(deadline.map_or(Until::Forever, Until::Deadline))?
-            }
-        };
-        message.map(|message| self.unpack(message)).transpose()
+        if let Some(message) = self.take()? {
+            return Ok(Some(message));
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        self.next(deadline.map_or(Until::Forever, Until::Deadline))
     }
 
     /// Takes the next message if one is there. Never waits.
     ///
     /// # Errors
     /// [`PullError`]; the next call goes on.
+    #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Message<T>>, PullError> {
-        let message = self.next(Until::Now)?;
-        message.map(|message| self.unpack(message)).transpose()
+        match self.take()? {
+            Some(message) => Ok(Some(message)),
+            None => self.next(Until::Now),
+        }
     }
 
-    fn unpack(&self, message: Message<Payload>) -> Result<Message<T>, PullError> {
-        self.unpacker
-            .unpack(message)
-            .map_err(PullError::Undecodable)
+    /// Receives until there is a message, or the time is over.
+    fn next(&mut self, until: Until) -> Result<Option<Message<T>>, PullError> {
+        loop {
+            let goes_on = self.receive(until)?;
+            let message = self.take()?;
+            if message.is_some() || !goes_on {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// A message out of what was received.
+    #[inline]
+    fn take(&mut self) -> Result<Option<Message<T>>, PullError> {
+        let ready = self.intake.ready();
+        if ready.is_empty() {
+            ready.clear();
+            self.intake.advance(&self.core, &self.ignored, true);
+        }
+        let message = self.intake.ready().next();
+        let unpacked = message.map(|message| self.unpacker.unpack(message));
+        unpacked.transpose().map_err(PullError::Undecodable)
     }
 }
 
@@ -151,38 +170,19 @@ impl<T, C> PullListener<T, C> {
         }
     }
 
-    /// The next message, still encoded; `None` if the time is over.
-    fn next(&mut self, until: Until) -> Result<Option<Message<Payload>>, PullError> {
-        loop {
-            if let Some(message) = self.take() {
-                return Ok(Some(message));
-            }
-            let woke = self.receive(until).map_err(|error| self.failed(error))?;
-            let over = match until {
-                Until::Now => woke == Woke::TimedOut,
-                Until::Deadline(deadline) => woke == Woke::TimedOut && Instant::now() >= deadline,
-                Until::Forever => false,
-            };
-            if over {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// A message out of what was received.
-    fn take(&mut self) -> Option<Message<Payload>> {
-        if self.intake.ready().is_empty() {
-            self.intake.advance(&self.core, &self.ignored, true);
-        }
-        self.intake.ready().pop_front()
-    }
-
-    fn receive(&mut self, until: Until) -> io::Result<Woke> {
-        match until {
+    /// Receives a train; `false` if the time is over.
+    fn receive(&mut self, until: Until) -> Result<bool, PullError> {
+        let woke = match until {
             Until::Now => self.intake.try_receive(&self.core),
             Until::Deadline(deadline) => self.intake.receive(&self.core, Some(deadline), || true),
             Until::Forever => self.intake.receive(&self.core, None, || true),
-        }
+        };
+        let woke = woke.map_err(|error| self.failed(error))?;
+        Ok(match until {
+            Until::Now => woke != Woke::TimedOut,
+            Until::Deadline(deadline) => woke != Woke::TimedOut || Instant::now() < deadline,
+            Until::Forever => true,
+        })
     }
 
     fn failed(&mut self, error: io::Error) -> PullError {

@@ -25,24 +25,35 @@ pub(crate) struct Unpacker<C> {
 }
 
 impl<C> Unpacker<C> {
+    /// The value of a message, whose payload is left empty, unless it holds no such
+    /// value.
+    #[inline]
+    pub(crate) fn value<T>(&self, message: &mut Message<Payload>) -> Result<T, DecodeError>
+    where
+        C: Decoder<T>,
+    {
+        if let Some(reason) = self.objection(message) {
+            return Err(reason);
+        }
+        let decoded = self.codec.decode_owned(mem::take(&mut message.payload));
+        decoded.map_err(|(error, payload)| {
+            message.payload = payload;
+            DecodeError::Malformed(error)
+        })
+    }
+
+    /// Takes a message out of its place, decoded.
     #[inline]
     pub(crate) fn unpack<T>(
         &self,
-        mut message: Message<Payload>,
+        message: &mut Message<Payload>,
     ) -> Result<Message<T>, Box<Undecodable>>
     where
         C: Decoder<T>,
     {
-        if let Some(reason) = self.objection(&message) {
-            return Err(Box::new(Undecodable { message, reason }));
-        }
-        match self.codec.decode_owned(mem::take(&mut message.payload)) {
-            Ok(value) => Ok(message.with_payload(value)),
-            Err((error, payload)) => {
-                message.payload = payload;
-                let reason = DecodeError::Malformed(error);
-                Err(Box::new(Undecodable { message, reason }))
-            }
+        match self.value(message) {
+            Ok(value) => Ok(message.take_with(value)),
+            Err(reason) => Err(message.undecodable(reason)),
         }
     }
 
@@ -147,48 +158,64 @@ impl<T, C: Decoder<T>> Queue<T, C> {
     /// [`RecvError::Closed`] when the listener is closed (or the subscription
     /// ended) and the queue is empty; [`RecvError::Undecodable`] for a message
     /// that is no `T`: the next call goes on with the next message.
+    #[inline]
     pub fn recv(&self) -> Result<Message<T>, RecvError> {
-        let queued = self.receiver.recv().map_err(|_| RecvError::Closed)?;
-        self.open(queued).map_err(RecvError::Undecodable)
+        match self.receiver.recv() {
+            Ok(queued) => self.take_out(queued, RecvError::Undecodable),
+            Err(_) => Err(RecvError::Closed),
+        }
     }
 
     /// Takes the next message, waiting for it at most `timeout`.
     ///
     /// # Errors
     /// As [`recv`](Self::recv), and [`RecvTimeoutError::Timeout`].
+    #[inline]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Message<T>, RecvTimeoutError> {
-        let queued = self
-            .receiver
-            .recv_timeout(timeout)
-            .map_err(|error| match error {
-                crossbeam_channel::RecvTimeoutError::Timeout => RecvTimeoutError::Timeout,
-                crossbeam_channel::RecvTimeoutError::Disconnected => RecvTimeoutError::Closed,
-            })?;
-        self.open(queued).map_err(RecvTimeoutError::Undecodable)
+        match self.receiver.recv_timeout(timeout) {
+            Ok(queued) => self.take_out(queued, RecvTimeoutError::Undecodable),
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(RecvTimeoutError::Timeout),
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(RecvTimeoutError::Closed),
+        }
     }
 
     /// Takes the next message if one is waiting. Never blocks.
     ///
     /// # Errors
     /// As [`recv`](Self::recv), and [`TryRecvError::Empty`].
+    #[inline]
     pub fn try_recv(&self) -> Result<Message<T>, TryRecvError> {
-        let queued = self.receiver.try_recv().map_err(|error| match error {
-            crossbeam_channel::TryRecvError::Empty => TryRecvError::Empty,
-            crossbeam_channel::TryRecvError::Disconnected => TryRecvError::Closed,
-        })?;
-        self.open(queued).map_err(TryRecvError::Undecodable)
+        match self.receiver.try_recv() {
+            Ok(queued) => self.take_out(queued, TryRecvError::Undecodable),
+            Err(crossbeam_channel::TryRecvError::Empty) => Err(TryRecvError::Empty),
+            Err(crossbeam_channel::TryRecvError::Disconnected) => Err(TryRecvError::Closed),
+        }
     }
 
     /// Decodes what came out of [`receiver`](Self::receiver).
     ///
     /// # Errors
     /// [`Undecodable`], with the message's bytes, if it is no `T`.
+    #[inline]
     pub fn open(&self, queued: Queued) -> Result<Message<T>, Box<Undecodable>> {
-        let unpacked = self.unpacker.unpack(queued.into_raw());
-        if unpacked.is_err() {
-            self.route.tally.undecodable.count_shared();
+        self.take_out(queued, |undecodable| undecodable)
+    }
+
+    /// Takes a message out of what was queued, straight to where it is returned.
+    #[inline]
+    fn take_out<E>(
+        &self,
+        mut queued: Queued,
+        undecodable: impl FnOnce(Box<Undecodable>) -> E,
+    ) -> Result<Message<T>, E> {
+        let message = queued.message();
+        match self.unpacker.value(message) {
+            Ok(value) => Ok(message.take_with(value)),
+            Err(reason) => {
+                self.route.tally.undecodable.count_shared();
+                Err(undecodable(message.undecodable(reason)))
+            }
         }
-        unpacked
     }
 
     /// Messages as they come, until the listener closes and the queue is empty.

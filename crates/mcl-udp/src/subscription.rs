@@ -1,15 +1,13 @@
 //! Subscriptions: how messages leave the thread that receives them.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::message::Message;
-use crate::payload::Payload;
+use crate::handful::Handful;
 use crate::pipe::Pipe;
 use crate::sync::lock;
 
@@ -165,9 +163,6 @@ pub(crate) fn run_user_code(tally: &Tally, code: impl FnOnce()) {
     IN_CALLBACK.set(outer);
 }
 
-/// Messages on their way to a subscription, still encoded, the next one first.
-pub(crate) type Handful = VecDeque<Message<Payload>>;
-
 /// Calls back with one message after the other until none is left, or the flag
 /// says that it is over.
 pub(crate) type Inline = Box<dyn FnMut(&mut Handful, &AtomicBool) + Send>;
@@ -204,7 +199,7 @@ impl Route {
     /// Hands messages over, on the receiving thread; leaves none.
     pub(crate) fn deliver(&self, messages: &mut Handful) {
         match &self.outlet {
-            Outlet::Pipe(pipe) => pipe.push(messages.drain(..), &self.tally),
+            Outlet::Pipe(pipe) => pipe.push(messages, &self.tally),
             Outlet::Inline(slot) => {
                 let mut slot = lock(slot);
                 if let Some(callback) = slot.as_mut() {
@@ -213,9 +208,9 @@ impl Route {
                 if self.is_stopped() {
                     self.discard(slot.take());
                 }
-                messages.clear();
             }
         }
+        messages.clear();
     }
 
     /// After a panic it goes on with the next message.

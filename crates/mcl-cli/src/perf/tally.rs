@@ -82,6 +82,8 @@ pub(super) struct Tally {
     /// The length of all payloads, if it is known.
     size: Option<usize>,
     stream: Option<StreamId>,
+    /// When the last message came; those of one train came together.
+    received: Option<(SystemTime, u64)>,
     expected: u64,
     /// What was expected next of streams that others have interrupted.
     others: Vec<(StreamId, u64)>,
@@ -104,7 +106,12 @@ impl Tally {
         if self.stream != Some(message.stream) {
             self.change_to(message.stream);
         }
-        self.count(&message.payload, nanos(message.received));
+        let received = match self.received {
+            Some((time, nanos)) if time == message.received => nanos,
+            _ => nanos(message.received),
+        };
+        self.received = Some((message.received, received));
+        self.count(&message.payload, received);
     }
 
     #[inline]
