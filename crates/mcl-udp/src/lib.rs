@@ -56,7 +56,7 @@
 //!
 //! Each has its own bound and [`Policy`] ([`QueueOptions`]) and its own counters
 //! ([`SubscriptionStatistics`]). A queue works with
-//! `crossbeam_channel::select!`: [`Queue::receiver`].
+//! `crossbeam_channel::select!`: [`Queue::ready`].
 //!
 //! # Large messages
 //!
@@ -160,10 +160,9 @@ pub use mcl_wire::{
 };
 pub use message::{DecodeError, Message, Topic, Undecodable};
 pub use payload::Payload;
-pub use pipe::Queued;
 pub use publisher::Batch;
 pub use pull::{PullError, PullListener, RawPullListener};
-pub use queue::{Iter, Queue, RecvError, RecvTimeoutError, TryRecvError};
+pub use queue::{Iter, Queue, RecvError, RecvTimeoutError, TryIter, TryRecvError};
 pub use statistics::ListenerStatistics;
 pub use subscription::{Policy, QueueOptions, SubscriptionId, SubscriptionStatistics};
 pub use tally::BroadcasterStatistics;

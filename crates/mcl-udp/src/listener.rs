@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver as Channel;
 use mcl_net::{Interface, Receiver, ReceiverOptions, Waker};
 use mcl_wire::{Limits, MAX_TOPIC_LEN, StreamId};
 
@@ -24,7 +23,7 @@ use crate::intake::Intake;
 use crate::interface::pick;
 use crate::message::{Message, Topic, Undecodable};
 use crate::payload::Payload;
-use crate::pipe::{Pipe, Queued};
+use crate::pipe::{Pipe, Until};
 use crate::pull::PullListener;
 use crate::queue::{Queue, Unpacker};
 use crate::shared::{Core, KernelSide, Shared};
@@ -86,21 +85,19 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
     /// Subscribes a queue. On a closed listener it is closed from the start.
     #[must_use = "the subscription ends when the queue is dropped"]
     pub fn queue_with(&self, options: QueueOptions) -> Queue<T, C> {
-        let (route, channel) = self.pipe(options);
+        let (route, pipe) = self.pipe(options);
         Queue::new(
-            channel,
+            pipe,
             Arc::clone(&self.unpacker),
             route,
             Arc::clone(&self.shared),
         )
     }
 
-    fn pipe(&self, options: QueueOptions) -> (Arc<Route>, Channel<Queued>) {
-        let (pipe, channel) = Pipe::new(options);
-        (
-            self.shared.subscribe(Outlet::Pipe(pipe), Arc::default()),
-            channel,
-        )
+    fn pipe(&self, options: QueueOptions) -> (Arc<Route>, Arc<Pipe>) {
+        let pipe = Arc::new(Pipe::new(options));
+        let outlet = Outlet::Pipe(Arc::clone(&pipe));
+        (self.shared.subscribe(outlet, Arc::default()), pipe)
     }
 
     /// Subscribes a callback with the default bounds. It runs on a thread of its
@@ -130,21 +127,25 @@ impl<T: 'static, C: Decoder<T>> Listener<T, C> {
         options: QueueOptions,
         mut callback: impl FnMut(Message<T>) + Send + 'static,
     ) -> io::Result<SubscriptionId> {
-        let (route, channel) = self.pipe(options);
+        let (route, pipe) = self.pipe(options);
         let id = route.id;
         let (unpacker, on_error) = (Arc::clone(&self.unpacker), self.on_error.clone());
         let work = move || {
-            for queued in channel {
+            let mut taken = Handful::default();
+            while pipe.take_some(&mut taken, Until::Forever).is_ok() {
+                while let Some(message) = taken.next().filter(|_| !route.is_stopped()) {
+                    // Decoding is user code as well.
+                    run_user_code(&route.tally, || match unpacker.unpack(message) {
+                        Ok(message) => callback(message),
+                        Err(undecodable) => {
+                            report(&undecodable, &route.tally, on_error.as_ref());
+                        }
+                    });
+                }
                 if route.is_stopped() {
                     break;
                 }
-                // Decoding is user code as well.
-                run_user_code(&route.tally, || {
-                    match unpacker.unpack(&mut queued.into_raw()) {
-                        Ok(message) => callback(message),
-                        Err(undecodable) => report(&undecodable, &route.tally, on_error.as_ref()),
-                    }
-                });
+                taken.clear();
             }
         };
         let started = self.shared.start_worker(id, work);

@@ -1,12 +1,11 @@
-//! The bounded channel behind a subscription: from the thread that receives to
-//! the one that consumes.
+//! The bounded queue behind a subscription: from the thread that receives to the
+//! one that consumes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::handful::Handful;
 use crate::message::Message;
@@ -14,254 +13,337 @@ use crate::payload::Payload;
 use crate::subscription::{Policy, QueueOptions, Tally};
 use crate::sync::lock;
 
-/// The most messages that a queue prepares room for; about 200 bytes each.
-const MOST_PREPARED: usize = 4096;
+/// The most messages that an empty queue keeps room for; about 170 bytes each.
+const MOST_KEPT: usize = 4096;
+
+/// The most messages, and the most bytes but for a single longer message, that a
+/// consumer takes at once.
+const MOST_TAKEN: usize = 64;
+const MOST_BYTES_TAKEN: usize = 64 << 10;
 
 /// For how many times the time that giving way took it is not done again, if it was
 /// in vain.
 const GAVE_WAY_IN_VAIN: u32 = 100;
 
-/// A message waiting in a queue, not yet decoded.
-///
-/// It counts against the queue's bounds until it is opened (see
-/// [`Queue::open`](crate::Queue::open)) or dropped.
-#[derive(Debug)]
-pub struct Queued {
-    message: Message<Payload>,
-    // Given back when this is dropped or taken apart.
-    charge: Charge,
+/// How often a consumer lets others run before it sleeps: to be woken takes longer,
+/// for both.
+const YIELDS: u32 = 4;
+
+/// How long to wait for a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    Now,
+    Deadline(Instant),
+    Forever,
 }
 
-impl Queued {
-    /// The message as bytes, whatever type the queue is of.
-    #[must_use]
-    pub fn into_raw(self) -> Message<Payload> {
-        let Self { message, charge } = self;
-        drop(charge);
-        message
-    }
-
-    #[inline]
-    pub(crate) fn message(&mut self) -> &mut Message<Payload> {
-        &mut self.message
+impl Until {
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Instant::now()
+            .checked_add(timeout)
+            .map_or(Self::Forever, Self::Deadline)
     }
 }
 
-/// A message's share of a queue's bounds.
-#[derive(Debug)]
-struct Charge {
-    level: Arc<Level>,
-    bytes: usize,
+/// Why there is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nothing {
+    /// None came in time.
+    Yet,
+    /// None will come.
+    Closed,
 }
 
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.level.release(self.bytes);
-    }
-}
-
-/// How full a queue is.
-#[derive(Debug, Default)]
-pub(crate) struct Level {
-    /// Messages above [`MESSAGE`], bytes below: one atomic operation for both.
-    used: AtomicU64,
-    /// Whether the producer sleeps until there is room.
-    awaited: AtomicBool,
-    closed: Mutex<bool>,
-    freed: Condvar,
-}
-
-/// One message, as it counts in [`Level::used`].
-const MESSAGE: u64 = 1 << 40;
-
-/// Bounds beyond these are these: what is in a queue must be countable.
-const MOST_MESSAGES: u64 = (1 << 24) - 1;
-const MOST_BYTES: u64 = 1 << 39;
-
-/// Messages and bytes in a queue.
-#[derive(Clone, Copy)]
-struct Used(u64);
-
-impl Used {
-    fn messages(self) -> u64 {
-        self.0 / MESSAGE
-    }
-
-    fn bytes(self) -> u64 {
-        self.0 % MESSAGE
-    }
-}
-
-impl Level {
-    fn used(&self) -> Used {
-        Used(self.used.load(Ordering::SeqCst))
-    }
-
-    pub(crate) fn messages(&self) -> usize {
-        usize::try_from(self.used().messages()).unwrap_or(usize::MAX)
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        usize::try_from(self.used().bytes()).unwrap_or(usize::MAX)
-    }
-
-    /// Whether a message of `bytes` has room. An empty queue takes any message:
-    /// one that is longer than the bound would never arrive otherwise.
-    fn fits(&self, bytes: usize, options: &QueueOptions) -> bool {
-        let used = self.used();
-        let most_messages = MOST_MESSAGES.min(options.max_messages as u64);
-        let most_bytes = MOST_BYTES.min(options.max_bytes as u64);
-        used.messages() == 0
-            || (used.messages() < most_messages && used.bytes() + bytes as u64 <= most_bytes)
-    }
-
-    fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
-        self.used
-            .fetch_add(MESSAGE + bytes as u64, Ordering::SeqCst);
-        Charge {
-            level: Arc::clone(self),
-            bytes,
-        }
-    }
-
-    fn release(&self, bytes: usize) {
-        self.used
-            .fetch_sub(MESSAGE + bytes as u64, Ordering::SeqCst);
-        // The producer raises `awaited` before it looks at the level for the
-        // last time; one of the two sees the other.
-        if self.awaited.load(Ordering::SeqCst) {
-            let _closed = lock(&self.closed);
-            self.freed.notify_one();
-        }
-    }
-
-    /// Sleeps until `bytes` fit; `false` if the queue was closed meanwhile.
-    fn wait_for_room(&self, bytes: usize, options: &QueueOptions) -> bool {
-        let mut closed = lock(&self.closed);
-        self.awaited.store(true, Ordering::SeqCst);
-        while !*closed && !self.fits(bytes, options) {
-            closed = self
-                .freed
-                .wait(closed)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        self.awaited.store(false, Ordering::SeqCst);
-        !*closed
-    }
-
-    fn close(&self) {
-        *lock(&self.closed) = true;
-        self.freed.notify_one();
-    }
-}
-
-/// What the thread that receives needs to fill a queue.
-#[derive(Debug)]
-struct Feed {
-    sender: Option<Sender<Queued>>,
-    /// Until when it does not give way again: it was in vain.
-    tired_until: Option<Instant>,
-}
-
-impl Feed {
-    /// Lets the consumer run if it waits for this very processor; whether there
-    /// is room then. A consumer that keeps up when it is let to loses nothing; one
-    /// that does not makes the receiving thread wait once in a while only.
-    fn give_way(&mut self, has_room: impl Fn() -> bool) -> bool {
-        let now = Instant::now();
-        if self.tired_until.is_some_and(|until| now < until) {
-            return false;
-        }
-        thread::yield_now();
-        if has_room() {
-            self.tired_until = None;
-            return true;
-        }
-        let took = now.elapsed();
-        self.tired_until = now.checked_add(took * GAVE_WAY_IN_VAIN);
-        false
-    }
-}
-
-/// The producing end, and what it needs to make room.
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    feed: Mutex<Feed>,
-    // To take the oldest out. Does not keep the channel connected.
-    receiver: Receiver<Queued>,
-    level: Arc<Level>,
+    inner: Mutex<Inner>,
+    /// Consumers sleep on this one, the producer on the other.
+    filled: Condvar,
+    freed: Condvar,
     options: QueueOptions,
+    ready: OnceLock<Receiver<()>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    messages: Handful,
+    bytes: usize,
+    open: bool,
+    /// Consumers that sleep.
+    asleep: usize,
+    /// Whether the producer sleeps until there is room.
+    blocked: bool,
+    /// Until when the producer does not give way again: it was in vain.
+    tired_until: Option<Instant>,
+    /// Tells whoever selects that there is something.
+    bell: Option<Sender<()>>,
+}
+
+impl Inner {
+    /// Whether a message of `bytes` has room. An empty queue takes any message:
+    /// one that is longer than the bound would never arrive otherwise.
+    #[inline]
+    fn fits(&self, bytes: usize, options: &QueueOptions) -> bool {
+        let messages = self.messages.len();
+        messages == 0
+            || (messages < options.max_messages
+                && self.bytes.saturating_add(bytes) <= options.max_bytes)
+    }
+
+    /// The oldest message, to be taken out of its place.
+    #[inline]
+    fn next(&mut self) -> Option<&mut Message<Payload>> {
+        let message = self.messages.next()?;
+        self.bytes -= message.payload.len();
+        Some(message)
+    }
+
+    /// There is a token in the bell exactly if there is a message, or was one just
+    /// now.
+    fn ring(&self) {
+        if let Some(bell) = self.bell.as_ref().filter(|_| !self.messages.is_empty()) {
+            let _ = bell.try_send(());
+        }
+    }
 }
 
 impl Pipe {
-    pub(crate) fn new(options: QueueOptions) -> (Self, Receiver<Queued>) {
-        // The bounds are kept by the level, which counts bytes as well; a channel
-        // that has its room from the start allocates nothing later.
-        let (sender, receiver) = match options.max_messages {
-            few @ ..=MOST_PREPARED => bounded(few.max(1)),
-            _ => unbounded(),
-        };
-        let pipe = Self {
-            feed: Mutex::new(Feed {
-                sender: Some(sender),
+    pub(crate) fn new(options: QueueOptions) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                messages: Handful::default(),
+                bytes: 0,
+                open: true,
+                asleep: 0,
+                blocked: false,
                 tired_until: None,
+                bell: None,
             }),
-            receiver: receiver.clone(),
-            level: Arc::default(),
+            filled: Condvar::new(),
+            freed: Condvar::new(),
             options,
-        };
-        (pipe, receiver)
+            ready: OnceLock::new(),
+        }
     }
 
-    pub(crate) fn level(&self) -> &Arc<Level> {
-        &self.level
+    /// Messages and bytes in it.
+    pub(crate) fn level(&self) -> (usize, usize) {
+        let inner = lock(&self.inner);
+        (inner.messages.len(), inner.bytes)
     }
 
     /// Puts messages in, and deals with a full queue as its policy says.
     pub(crate) fn push(&self, messages: &mut Handful, tally: &Tally) {
-        // Held while waiting for room, too: closing ends that wait first.
-        let mut feed = lock(&self.feed);
+        let mut inner = lock(&self.inner);
         while let Some(message) = messages.next() {
             let bytes = message.payload.len();
-            if !self.make_room(bytes, tally, &mut feed) {
+            if !inner.fits(bytes, &self.options) {
+                let has_room;
+                (inner, has_room) = self.make_room(inner, bytes, tally);
+                if !has_room {
+                    continue;
+                }
+            }
+            if !inner.open {
+                return;
+            }
+            // Under the lock: whoever takes it finds it counted.
+            tally.delivered.count();
+            inner.bytes += bytes;
+            message.move_to(inner.messages.add());
+        }
+        inner.ring();
+        self.wake_consumers(inner);
+    }
+
+    fn wake_consumers(&self, inner: MutexGuard<'_, Inner>) {
+        let wake = inner.asleep > 0 && !inner.messages.is_empty();
+        drop(inner);
+        if wake {
+            self.filled.notify_all();
+        }
+    }
+
+    fn make_room<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+        bytes: usize,
+        tally: &Tally,
+    ) -> (MutexGuard<'a, Inner>, bool) {
+        if self.options.policy == Policy::Block {
+            inner = self.wait_for_room(inner, bytes);
+            let open = inner.open;
+            return (inner, open);
+        }
+        inner = self.give_way(inner, bytes);
+        while !inner.fits(bytes, &self.options) {
+            if self.options.policy != Policy::DropOldest {
+                tally.dropped_newest.count();
+                return (inner, false);
+            }
+            drop(inner.next().map(Message::take));
+            tally.dropped_oldest.count();
+        }
+        (inner, true)
+    }
+
+    fn wait_for_room<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+        bytes: usize,
+    ) -> MutexGuard<'a, Inner> {
+        while inner.open && !inner.fits(bytes, &self.options) {
+            inner.ring();
+            if inner.asleep > 0 {
+                self.filled.notify_all();
+            }
+            inner.blocked = true;
+            inner = wait(&self.freed, inner);
+        }
+        inner.blocked = false;
+        inner
+    }
+
+    /// Lets the consumer run if it waits for this very processor. A consumer that
+    /// keeps up when it is let to loses nothing; one that does not makes the
+    /// receiving thread wait once in a while only.
+    fn give_way<'a>(&'a self, inner: MutexGuard<'a, Inner>, bytes: usize) -> MutexGuard<'a, Inner> {
+        let now = Instant::now();
+        if inner.tired_until.is_some_and(|until| now < until) {
+            return inner;
+        }
+        inner.ring();
+        self.wake_consumers(inner);
+        thread::yield_now();
+        let mut inner = lock(&self.inner);
+        inner.tired_until = if inner.fits(bytes, &self.options) {
+            None
+        } else {
+            now.checked_add(now.elapsed() * GAVE_WAY_IN_VAIN)
+        };
+        inner
+    }
+
+    /// Takes the oldest message.
+    #[inline]
+    pub(crate) fn take(&self, until: Until) -> Result<Message<Payload>, Nothing> {
+        let mut inner = self.wait_for_one(until)?;
+        // There is one: the lock was held since that was seen.
+        let message = inner.next().map(Message::take);
+        self.leave(inner);
+        message.ok_or(Nothing::Yet)
+    }
+
+    /// Takes the oldest messages, about half of those there are.
+    pub(crate) fn take_some(&self, messages: &mut Handful, until: Until) -> Result<(), Nothing> {
+        let mut inner = self.wait_for_one(until)?;
+        let most = inner.messages.len().div_ceil(2).min(MOST_TAKEN);
+        let mut bytes = 0;
+        while messages.len() < most
+            && bytes < MOST_BYTES_TAKEN
+            && let Some(message) = inner.next()
+        {
+            bytes += message.payload.len();
+            message.move_to(messages.add());
+        }
+        self.leave(inner);
+        Ok(())
+    }
+
+    /// Waits until there is a message, and keeps the lock.
+    #[inline]
+    fn wait_for_one(&self, until: Until) -> Result<MutexGuard<'_, Inner>, Nothing> {
+        let inner = lock(&self.inner);
+        match inner.messages.is_empty() {
+            false => Ok(inner),
+            true if !inner.open => Err(Nothing::Closed),
+            true if matches!(until, Until::Now) => Err(Nothing::Yet),
+            true => self.sleep(inner, until),
+        }
+    }
+
+    fn sleep<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+        until: Until,
+    ) -> Result<MutexGuard<'a, Inner>, Nothing> {
+        let mut yields = 0;
+        loop {
+            if !inner.messages.is_empty() {
+                return Ok(inner);
+            }
+            if !inner.open {
+                return Err(Nothing::Closed);
+            }
+            inner.messages.shrink(MOST_KEPT);
+            if yields < YIELDS {
+                yields += 1;
+                drop(inner);
+                thread::yield_now();
+                inner = lock(&self.inner);
                 continue;
             }
-            let Some(sender) = &feed.sender else { return };
-            let charge = self.level.charge(bytes);
-            // Counted first: whoever takes it finds it counted. The pipe itself
-            // holds a receiver, so that sending does not fail.
-            tally.delivered.count();
-            let message = message.take();
-            let _ = sender.send(Queued { message, charge });
-        }
-    }
-
-    fn make_room(&self, bytes: usize, tally: &Tally, feed: &mut Feed) -> bool {
-        while !self.level.fits(bytes, &self.options) {
-            let drop_oldest = match self.options.policy {
-                Policy::Block => return self.level.wait_for_room(bytes, &self.options),
-                Policy::DropNewest => false,
-                Policy::DropOldest => true,
+            inner.asleep += 1;
+            inner = match until {
+                Until::Forever => wait(&self.filled, inner),
+                Until::Now => inner,
+                Until::Deadline(deadline) => wait_until(&self.filled, inner, deadline),
             };
-            if feed.give_way(|| self.level.fits(bytes, &self.options)) {
-                return true;
-            }
-            if drop_oldest && self.receiver.try_recv().is_ok() {
-                tally.dropped_oldest.count();
-            } else if !self.level.fits(bytes, &self.options) {
-                // What fills it was taken out but not opened yet: there is
-                // nothing older to drop than the message itself.
-                tally.dropped_newest.count();
-                return false;
+            inner.asleep -= 1;
+            let over = matches!(until, Until::Deadline(deadline) if Instant::now() >= deadline);
+            if over && inner.messages.is_empty() && inner.open {
+                return Err(Nothing::Yet);
             }
         }
-        true
     }
 
-    /// Disconnects the consumer, once it has read what is queued, and wakes a
-    /// blocked producer.
-    pub(crate) fn close(&self) {
-        self.level.close();
-        lock(&self.feed).sender = None;
+    /// After something was taken.
+    #[inline]
+    fn leave(&self, inner: MutexGuard<'_, Inner>) {
+        inner.ring();
+        let blocked = inner.blocked;
+        drop(inner);
+        if blocked {
+            self.freed.notify_one();
+        }
     }
+
+    /// A channel that has a token while there are messages, and is disconnected
+    /// when none will come.
+    pub(crate) fn ready(&self) -> &Receiver<()> {
+        self.ready.get_or_init(|| {
+            let (bell, ready) = bounded(1);
+            let mut inner = lock(&self.inner);
+            inner.bell = inner.open.then_some(bell);
+            inner.ring();
+            ready
+        })
+    }
+
+    /// Nothing comes in any more. Consumers can take what is there; a blocked
+    /// producer wakes up.
+    pub(crate) fn close(&self) {
+        let mut inner = lock(&self.inner);
+        inner.open = false;
+        inner.bell = None;
+        drop(inner);
+        self.filled.notify_all();
+        self.freed.notify_one();
+    }
+}
+
+fn wait<'a>(condition: &Condvar, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+    condition
+        .wait(inner)
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait_until<'a>(
+    condition: &Condvar,
+    inner: MutexGuard<'a, Inner>,
+    deadline: Instant,
+) -> MutexGuard<'a, Inner> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let woken = condition.wait_timeout(inner, left);
+    woken.unwrap_or_else(PoisonError::into_inner).0
 }

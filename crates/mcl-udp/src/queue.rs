@@ -11,9 +11,10 @@ use thiserror::Error;
 
 use crate::bincode::Bincode;
 use crate::codec::Decoder;
+use crate::handful::Handful;
 use crate::message::{DecodeError, Message, Undecodable};
 use crate::payload::Payload;
-use crate::pipe::Queued;
+use crate::pipe::{Nothing, Pipe, Until};
 use crate::shared::Shared;
 use crate::subscription::{Route, SubscriptionId, SubscriptionStatistics};
 
@@ -83,7 +84,7 @@ impl<C> Unpacker<C> {
 /// The subscription lives as long as this. Decoding happens on the thread that
 /// takes a message. When the listener closes, what is queued can still be read.
 pub struct Queue<T, C = Bincode> {
-    receiver: Receiver<Queued>,
+    pipe: Arc<Pipe>,
     unpacker: Arc<Unpacker<C>>,
     route: Arc<Route>,
     shared: Arc<Shared>,
@@ -92,13 +93,13 @@ pub struct Queue<T, C = Bincode> {
 
 impl<T, C> Queue<T, C> {
     pub(crate) fn new(
-        receiver: Receiver<Queued>,
+        pipe: Arc<Pipe>,
         unpacker: Arc<Unpacker<C>>,
         route: Arc<Route>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
-            receiver,
+            pipe,
             unpacker,
             route,
             shared,
@@ -116,13 +117,13 @@ impl<T, C> Queue<T, C> {
     /// Messages waiting.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.receiver.len()
+        self.pipe.level().0
     }
 
     /// Whether none is waiting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.receiver.is_empty()
+        self.len() == 0
     }
 
     /// What became of the messages so far.
@@ -131,8 +132,12 @@ impl<T, C> Queue<T, C> {
         self.route.statistics()
     }
 
-    /// The channel underneath, for `crossbeam_channel::select!`; hand what comes
-    /// out to [`open`](Self::open).
+    /// A channel for `crossbeam_channel::select!`: it gives a token when a message
+    /// is waiting, and an error once the queue is closed (what still waits can be
+    /// taken then). Take the token, then take messages with
+    /// [`try_recv`](Self::try_recv), one or all: the next token comes as long as
+    /// any are left. Now and then a token stands for a message that another thread
+    /// has taken.
     ///
     /// ```no_run
     /// # use mcl_udp::{Connection, Listener};
@@ -140,14 +145,14 @@ impl<T, C> Queue<T, C> {
     /// # let quit = crossbeam_channel::never::<()>();
     /// let inbox = listener.queue();
     /// crossbeam_channel::select! {
-    ///     recv(inbox.receiver()) -> queued => println!("{}", inbox.open(queued?)?.payload),
+    ///     recv(inbox.ready()) -> _ => println!("{}", inbox.try_recv()?.payload),
     ///     recv(quit) -> _ => {}
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn receiver(&self) -> &Receiver<Queued> {
-        &self.receiver
+    pub fn ready(&self) -> &Receiver<()> {
+        self.pipe.ready()
     }
 }
 
@@ -160,8 +165,8 @@ impl<T, C: Decoder<T>> Queue<T, C> {
     /// that is no `T`: the next call goes on with the next message.
     #[inline]
     pub fn recv(&self) -> Result<Message<T>, RecvError> {
-        match self.receiver.recv() {
-            Ok(queued) => self.take_out(queued, RecvError::Undecodable),
+        match self.pipe.take(Until::Forever) {
+            Ok(message) => self.open(message, RecvError::Undecodable),
             Err(_) => Err(RecvError::Closed),
         }
     }
@@ -172,10 +177,15 @@ impl<T, C: Decoder<T>> Queue<T, C> {
     /// As [`recv`](Self::recv), and [`RecvTimeoutError::Timeout`].
     #[inline]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Message<T>, RecvTimeoutError> {
-        match self.receiver.recv_timeout(timeout) {
-            Ok(queued) => self.take_out(queued, RecvTimeoutError::Undecodable),
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(RecvTimeoutError::Timeout),
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(RecvTimeoutError::Closed),
+        // A queue with a backlog is not asked for the time.
+        let taken = match self.pipe.take(Until::Now) {
+            Err(Nothing::Yet) => self.pipe.take(Until::after(timeout)),
+            taken => taken,
+        };
+        match taken {
+            Ok(message) => self.open(message, RecvTimeoutError::Undecodable),
+            Err(Nothing::Yet) => Err(RecvTimeoutError::Timeout),
+            Err(Nothing::Closed) => Err(RecvTimeoutError::Closed),
         }
     }
 
@@ -185,31 +195,21 @@ impl<T, C: Decoder<T>> Queue<T, C> {
     /// As [`recv`](Self::recv), and [`TryRecvError::Empty`].
     #[inline]
     pub fn try_recv(&self) -> Result<Message<T>, TryRecvError> {
-        match self.receiver.try_recv() {
-            Ok(queued) => self.take_out(queued, TryRecvError::Undecodable),
-            Err(crossbeam_channel::TryRecvError::Empty) => Err(TryRecvError::Empty),
-            Err(crossbeam_channel::TryRecvError::Disconnected) => Err(TryRecvError::Closed),
+        match self.pipe.take(Until::Now) {
+            Ok(message) => self.open(message, TryRecvError::Undecodable),
+            Err(Nothing::Yet) => Err(TryRecvError::Empty),
+            Err(Nothing::Closed) => Err(TryRecvError::Closed),
         }
     }
 
-    /// Decodes what came out of [`receiver`](Self::receiver).
-    ///
-    /// # Errors
-    /// [`Undecodable`], with the message's bytes, if it is no `T`.
+    /// Decodes a message straight to where it is returned.
     #[inline]
-    pub fn open(&self, queued: Queued) -> Result<Message<T>, Box<Undecodable>> {
-        self.take_out(queued, |undecodable| undecodable)
-    }
-
-    /// Takes a message out of what was queued, straight to where it is returned.
-    #[inline]
-    fn take_out<E>(
+    fn open<E>(
         &self,
-        mut queued: Queued,
+        mut message: Message<Payload>,
         undecodable: impl FnOnce(Box<Undecodable>) -> E,
     ) -> Result<Message<T>, E> {
-        let message = queued.message();
-        match self.unpacker.value(message) {
+        match self.unpacker.value(&mut message) {
             Ok(value) => Ok(message.take_with(value)),
             Err(reason) => {
                 self.route.tally.undecodable.count_shared();
@@ -219,8 +219,18 @@ impl<T, C: Decoder<T>> Queue<T, C> {
     }
 
     /// Messages as they come, until the listener closes and the queue is empty.
+    ///
+    /// Where several wait it takes up to 64 of them at once, which costs less than
+    /// one by one; these are not in the queue any more, and are lost with the
+    /// iterator.
     pub fn iter(&self) -> Iter<'_, T, C> {
-        Iter { queue: self }
+        Iter(Taker::new(self))
+    }
+
+    /// Messages that are waiting, until none is; like [`iter`](Self::iter), but
+    /// never blocks.
+    pub fn try_iter(&self) -> TryIter<'_, T, C> {
+        TryIter(Taker::new(self))
     }
 }
 
@@ -241,16 +251,54 @@ impl<T, C> fmt::Debug for Queue<T, C> {
 
 /// Iterates over a [`Queue`], waiting for each message.
 #[derive(Debug)]
-pub struct Iter<'a, T, C = Bincode> {
+pub struct Iter<'a, T, C = Bincode>(Taker<'a, T, C>);
+
+/// Iterates over what is waiting in a [`Queue`].
+#[derive(Debug)]
+pub struct TryIter<'a, T, C = Bincode>(Taker<'a, T, C>);
+
+/// Takes messages by handfuls.
+#[derive(Debug)]
+struct Taker<'a, T, C> {
     queue: &'a Queue<T, C>,
+    taken: Handful,
+}
+
+impl<'a, T, C: Decoder<T>> Taker<'a, T, C> {
+    fn new(queue: &'a Queue<T, C>) -> Self {
+        let taken = Handful::default();
+        Self { queue, taken }
+    }
+
+    #[inline]
+    fn next(&mut self, until: Until) -> Option<Result<Message<T>, Box<Undecodable>>> {
+        if self.taken.is_empty() {
+            self.taken.clear();
+            self.queue.pipe.take_some(&mut self.taken, until).ok()?;
+        }
+        let unpacked = self.queue.unpacker.unpack(self.taken.next()?);
+        if unpacked.is_err() {
+            self.queue.route.tally.undecodable.count_shared();
+        }
+        Some(unpacked)
+    }
 }
 
 impl<T, C: Decoder<T>> Iterator for Iter<'_, T, C> {
     type Item = Result<Message<T>, Box<Undecodable>>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let queued = self.queue.receiver.recv().ok()?;
-        Some(self.queue.open(queued))
+        self.0.next(Until::Forever)
+    }
+}
+
+impl<T, C: Decoder<T>> Iterator for TryIter<'_, T, C> {
+    type Item = Result<Message<T>, Box<Undecodable>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next(Until::Now)
     }
 }
 

@@ -169,7 +169,7 @@ pub(crate) type Inline = Box<dyn FnMut(&mut Handful, &AtomicBool) + Send>;
 
 /// Where a subscription's messages go.
 pub(crate) enum Outlet {
-    Pipe(Pipe),
+    Pipe(Arc<Pipe>),
     /// `None` once it is unsubscribed and does not run any more.
     Inline(Mutex<Option<Inline>>),
 }
@@ -252,8 +252,8 @@ impl Route {
             dropped_newest: self.tally.dropped_newest.get(),
             undecodable: self.tally.undecodable.get(),
             panics: self.tally.panics.get(),
-            queued_messages: level.map_or(0, |level| level.messages()),
-            queued_bytes: level.map_or(0, |level| level.bytes()),
+            queued_messages: level.map_or(0, |(messages, _)| messages),
+            queued_bytes: level.map_or(0, |(_, bytes)| bytes),
         }
     }
 }

@@ -38,15 +38,6 @@ impl Inbox {
         }
     }
 
-    /// The next message, if it is there.
-    #[inline]
-    pub(super) fn try_recv(&mut self) -> Result<Option<Message<Payload>>, PullError> {
-        match self {
-            Self::Queue(_, queue) => Ok(queue.try_recv().ok()),
-            Self::Pull(pull) => pull.try_recv(),
-        }
-    }
-
     pub(super) fn statistics(&self) -> ListenerStatistics {
         match self {
             Self::Queue(listener, _) => listener.statistics(),

@@ -82,14 +82,30 @@ fn taken(
 ) -> Result<(Received, Watch), Failure> {
     let totals = tally.totals();
     output::note("ready");
-    while watch.goes_on(totals.msgs())? {
-        let mut next = inbox.recv_timeout(LOOK_EVERY)?;
-        let mut left = BATCH;
-        while let Some(message) = next {
-            tally.take(&message);
-            drop(message);
-            left -= 1;
-            next = if left > 0 { inbox.try_recv()? } else { None };
+    match &mut inbox {
+        Inbox::Queue(_, queue) => {
+            let mut waiting = queue.try_iter();
+            while watch.goes_on(totals.msgs())? {
+                let mut none = true;
+                for message in waiting.by_ref().take(BATCH).flatten() {
+                    tally.take(&message);
+                    none = false;
+                }
+                if none && let Ok(message) = queue.recv_timeout(LOOK_EVERY) {
+                    tally.take(&message);
+                }
+            }
+        }
+        Inbox::Pull(pull) => {
+            while watch.goes_on(totals.msgs())? {
+                let mut next = pull.recv_timeout(LOOK_EVERY)?;
+                let mut left = BATCH;
+                while let Some(message) = next {
+                    tally.take(&message);
+                    left -= 1;
+                    next = if left > 0 { pull.try_recv()? } else { None };
+                }
+            }
         }
     }
     let received = Received::of(&inbox.statistics(), inbox.dropped());

@@ -212,7 +212,10 @@ fn callback_inline_callback_queue_and_channel_all_get_everything() {
             assert_eq!(thread.as_deref(), Some("mcl-listener"));
             assert_eq!(next(&queue).payload, *text);
             let got = crossbeam_channel::select! {
-                recv(selected.receiver()) -> queued => selected.open(queued.unwrap()).unwrap(),
+                recv(selected.ready()) -> token => {
+                    token.unwrap();
+                    selected.try_recv().unwrap()
+                }
                 recv(quit) -> _ => panic!("nothing came"),
             };
             assert_eq!(got.payload, *text);
@@ -239,9 +242,9 @@ fn select_waits_on_queues_of_several_listeners() {
                 number.publish(&round).unwrap();
             }
             crossbeam_channel::select! {
-                recv(texts.receiver()) -> it => got.push(texts.open(it.unwrap()).unwrap().payload),
-                recv(numbers.receiver()) -> it => {
-                    got.push(numbers.open(it.unwrap()).unwrap().payload.to_string());
+                recv(texts.ready()) -> _ => got.push(texts.try_recv().unwrap().payload),
+                recv(numbers.ready()) -> _ => {
+                    got.push(numbers.try_recv().unwrap().payload.to_string());
                 }
                 recv(quit) -> _ => panic!("nothing came"),
             }

@@ -9,8 +9,8 @@ use mcl_net::{Blocking, Sender, SenderOptions};
 use mcl_testbed::Namespace;
 use mcl_udp::{
     Broadcaster, BroadcasterBuilder, Connection, Encoding, InterfaceChoice, Iter, Listener,
-    ListenerBuilder, Message, Pacing, Payload, PublishError, Queue, QueueOptions, Queued,
-    RawBroadcaster, RawListener, StreamId, SubscriptionId, Topic,
+    ListenerBuilder, Message, Pacing, Payload, PublishError, Queue, QueueOptions, RawBroadcaster,
+    RawListener, StreamId, SubscriptionId, Topic,
 };
 use mcl_wire::{BodyHead, Metadata, whole_message_prefix};
 
@@ -380,7 +380,6 @@ fn handles_may_be_used_from_every_thread() {
     shared::<Message<String>>();
     shared::<Payload>();
     shared::<Topic>();
-    shared::<Queued>();
     shared::<SubscriptionId>();
     sent::<Message<Cell<u8>>>();
     sent::<Iter<'static, Cell<u8>>>();
@@ -422,7 +421,9 @@ fn everything_shows_itself() {
         let message = next(&queue);
         says_something(&message);
         says_something(&message.topic);
-        says_something(&queue.receiver().recv().unwrap());
+        says_something(&queue.iter());
+        says_something(&next(&queue));
+        says_something(queue.ready());
         broadcaster.close();
         says_something(&broadcaster.publish(&1).unwrap_err());
         listener.close();

@@ -476,7 +476,7 @@ fn what_is_queued_at_closing_can_be_read_and_then_it_is_closed() {
         let read: Vec<u8> = queue.iter().map(|it| it.unwrap().payload).collect();
         assert_eq!(read, [0, 1, 2, 3, 4]);
         assert!(matches!(queue.recv(), Err(RecvError::Closed)));
-        assert!(crossbeam_channel::Receiver::recv(queue.receiver()).is_err());
+        assert!(crossbeam_channel::Receiver::recv(queue.ready()).is_err());
     });
 }
 
