@@ -28,6 +28,9 @@ const HAND_OVER: usize = 64;
 /// How long after the last datagrams memory that is kept for the next ones is freed.
 const AT_REST: Duration = Duration::from_secs(1);
 
+/// The most trains that are received before the first is taken in.
+const MOST_TRAINS: usize = 16;
+
 /// How often a spinning receiver looks at the clock: every so many tries, each of
 /// a fraction of a microsecond.
 const TRIES: u32 = 16;
@@ -36,10 +39,17 @@ const TRIES: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Intake {
     receiver: Receiver,
-    train: TrainBuffer,
-    /// How many datagrams of the train are done with; `None` for all.
-    done: Option<usize>,
+    /// Trains received, and how many; which is being taken in, and how many
+    /// datagrams of it are done with.
+    trains: Vec<TrainBuffer>,
+    filled: usize,
+    place: usize,
+    done: usize,
     strip: LandingStrip,
+    /// How often in a row there was something to receive without waiting.
+    streak: u32,
+    /// What went wrong after something had been received.
+    failed: Option<io::Error>,
     workshop: Workshop,
     started: Instant,
     /// How long to look for datagrams without sleeping, after some came.
@@ -63,9 +73,13 @@ impl Intake {
                 ready: Handful::default(),
             },
             receiver,
-            train: TrainBuffer::new(),
-            done: None,
+            trains: vec![TrainBuffer::new()],
+            filled: 0,
+            place: 0,
+            done: 0,
             strip: LandingStrip::default(),
+            streak: 0,
+            failed: None,
             started,
             spin,
             heard: started,
@@ -116,6 +130,10 @@ impl Intake {
     }
 
     fn receive_now(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
+        (self.filled, self.place, self.done) = (0, 0, 0);
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.strip.is_worth_it() {
             let mut core = lock(core);
             let in_place = self.strip.receive(&mut self.receiver, &mut core.demux);
@@ -123,11 +141,54 @@ impl Intake {
                 return woke;
             }
         }
-        let woke = self.receiver.recv(&mut self.train, Wait::No)?;
+        let woke = self.receive_next()?;
+        match woke {
+            Woke::Train(arrival) if is_single(&arrival) => {
+                self.streak += 1;
+                // Where one follows the other, more will be there.
+                if self.streak > 1 {
+                    self.receive_more();
+                }
+            }
+            Woke::Train(_) | Woke::Foreign => {}
+            _ => self.streak = 0,
+        }
+        Ok(woke)
+    }
+
+    /// Receives a train into the next free buffer.
+    fn receive_next(&mut self) -> io::Result<Woke> {
+        if self.filled == self.trains.len() {
+            self.trains.push(TrainBuffer::new());
+        }
+        let woke = self
+            .receiver
+            .recv(&mut self.trains[self.filled], Wait::No)?;
         if let Woke::Train(arrival) = woke {
+            self.filled += 1;
             self.strip.consider(arrival);
         }
         Ok(woke)
+    }
+
+    /// Receives what is there already, up to a train of several datagrams: to be
+    /// taken in together with what was received before.
+    fn receive_more(&mut self) {
+        for _ in 1..MOST_TRAINS {
+            match self.receive_next() {
+                Ok(Woke::Train(arrival)) if is_single(&arrival) => {}
+                Ok(Woke::Foreign) => {}
+                Ok(Woke::Train(_)) => return,
+                Ok(_) => {
+                    self.streak = 0;
+                    return;
+                }
+                Err(error) => {
+                    self.failed = Some(error);
+                    return;
+                }
+            }
+        }
     }
 
     /// Tries again and again, until something comes or the time for that is over.
@@ -170,16 +231,17 @@ impl Intake {
             core.demux.expire(now.duration_since(self.started));
         }
         if let Woke::Train(_) = woke {
-            self.done = Some(0);
             self.heard = now;
             self.trim = now.checked_add(AT_REST);
         } else if self.trim.is_some_and(|trim| now >= trim) {
             self.trim = None;
             self.workshop.trim(&mut core);
+            self.trains.truncate(1);
+            self.trains.shrink_to_fit();
         }
     }
 
-    /// Takes datagrams of the train in until a handful of messages are
+    /// Takes datagrams that were received in until a handful of messages are
     /// [`ready`](Self::ready); `false` if none are, and none are left.
     pub(crate) fn advance(
         &mut self,
@@ -187,28 +249,46 @@ impl Intake {
         ignored: &[StreamId],
         claimed: bool,
     ) -> bool {
-        let Some(done) = self.done.take() else {
+        let landed = self.strip.clear();
+        if landed.is_none() && self.place == self.filled {
             return false;
-        };
+        }
         let mut core = lock(core);
         let now = self.started.elapsed();
-        let workshop = &mut self.workshop;
         let wants = Wants { ignored, claimed };
-        if let Some(landed) = self.strip.clear() {
-            if workshop.take_landed(now, landed, &self.strip, &mut core, wants) {
-                return !workshop.ready.is_empty();
-            }
-            self.strip.gather(landed, &mut core.demux, &mut self.train);
+        if let Some(landed) = landed {
+            self.take_landed(now, landed, &mut core, wants);
         }
-        let some = workshop.take_in(now, &self.train, done, &mut core, wants);
-        self.done = some.map(|some| done + some);
+        let workshop = &mut self.workshop;
+        while self.place < self.filled && !workshop.has_enough() {
+            let train = &self.trains[self.place];
+            match workshop.take_in(now, train, self.done, &mut core, wants) {
+                Some(some) => self.done += some,
+                None => (self.place, self.done) = (self.place + 1, 0),
+            }
+        }
         !workshop.ready.is_empty()
+    }
+
+    /// Takes in what has landed in its message; or, if it does not belong there,
+    /// leaves it as a train like others.
+    fn take_landed(&mut self, now: Duration, landed: Landed, core: &mut Core, wants: Wants<'_>) {
+        let strip = &mut self.strip;
+        if !self.workshop.take_landed(now, landed, strip, core, wants) {
+            strip.gather(landed, &mut core.demux, &mut self.trains[0]);
+            self.filled = 1;
+        }
     }
 
     /// The messages that [`advance`](Self::advance) found.
     pub(crate) fn ready(&mut self) -> &mut Handful {
         &mut self.workshop.ready
     }
+}
+
+/// Whether it is one datagram, as all are that receive offload does not join.
+fn is_single(arrival: &Arrival) -> bool {
+    arrival.datagrams() == 1
 }
 
 impl AsFd for Intake {
