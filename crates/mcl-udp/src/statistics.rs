@@ -59,6 +59,7 @@ impl ListenerStatistics {
         unseen
             + self.wire.departed.messages_missing
             + messages.expired
+            + messages.stranded
             + messages.evicted
             + messages.abandoned
             + messages.refused

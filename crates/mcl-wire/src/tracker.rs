@@ -178,6 +178,12 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         }
     }
 
+    /// The highest number seen, if any was.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// Whether `number` is beyond all seen, and no jump.
     #[cfg(feature = "alloc")]
     pub(crate) fn is_ahead(&self, number: u64) -> bool {

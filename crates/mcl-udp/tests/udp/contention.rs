@@ -218,7 +218,8 @@ fn unseen(counts: &SequenceCounts) -> u64 {
 }
 
 fn given_up(messages: &MessageCounts) -> u64 {
-    messages.expired + messages.evicted + messages.abandoned + messages.refused
+    let too_late = messages.expired + messages.stranded;
+    too_late + messages.evicted + messages.abandoned + messages.refused
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! a fragment beyond it waits in a stash until the reach gets there. So any order of
 //! arrival works, and no byte is moved more than once beside the growing.
 
+mod gap;
 mod slots;
 
 use alloc::boxed::Box;
@@ -18,6 +19,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::demux::arena::Key;
+use gap::Gap;
 use crate::frame::Fragment;
 use crate::topic::TopicHash;
 
@@ -96,16 +98,18 @@ pub(crate) struct Assembly {
     ahead: u32,
     size: u16,
     /// Bytes, those in the stash included.
-    received: usize,
+    received: u32,
     /// Where the last byte in the buffer ends. What is beyond it, if anything,
     /// is of a message before, and so is what lies in gaps.
-    filled: usize,
+    filled: u32,
     /// At most as long as the message.
     buffer: Vec<u8>,
     /// When the last new fragment came.
     pub(crate) advanced: Duration,
     /// Bytes charged to the budget for this message.
     pub(crate) charged: usize,
+    /// What is known about the first fragment that is missing.
+    gap: Gap,
     /// A bit for each fragment in the buffer; those before `next` need none.
     seen: Vec<u64>,
     stash: Option<Box<Stash>>,
@@ -127,6 +131,7 @@ impl Assembly {
             buffer: Vec::new(),
             advanced: now,
             charged: 0,
+            gap: Gap::NONE,
             seen: Vec::new(),
             stash: None,
         }
@@ -139,7 +144,7 @@ impl Assembly {
     /// Whether all is there: each byte was received once.
     #[inline]
     pub(crate) const fn is_complete(&self) -> bool {
-        self.received == self.total as usize && self.stash.is_none()
+        self.received == self.total && self.stash.is_none()
     }
 
     #[inline]
@@ -182,7 +187,7 @@ impl Assembly {
         let reach = self.reach(fragment.data.len(), trust);
         let capacity = self.capacity_for(end, reach.max(trust.credit));
         let words = self.words_for(fragment.index, capacity);
-        if end > capacity || end > reach.max(self.filled) {
+        if end > capacity || end > reach.max(self.filled as usize) {
             Plan::Stash
         } else if capacity > self.buffer.capacity() || words > self.seen.len() {
             Plan::Grow { capacity, words }
@@ -194,7 +199,7 @@ impl Assembly {
     /// How far bytes may be written once `more` have come.
     #[inline]
     const fn reach(&self, more: usize, trust: Trust) -> usize {
-        let received = self.received.saturating_add(more);
+        let received = (self.received as usize).saturating_add(more);
         received.saturating_mul(2).saturating_add(trust.slack)
     }
 
@@ -262,7 +267,7 @@ impl Assembly {
         let Some(mut stash) = self.stash.take() else {
             return;
         };
-        let reach = self.received.saturating_mul(2).max(self.filled);
+        let reach = self.received.saturating_mul(2).max(self.filled) as usize;
         let reach = reach.min(self.buffer.capacity());
         while let Some(entry) = stash.fragments.first_entry() {
             let index = *entry.key();
@@ -288,7 +293,7 @@ impl Assembly {
         } else {
             self.write(fragment.index, fragment.offset(), fragment.data);
         }
-        self.received = self.received.saturating_add(fragment.data.len());
+        self.received = self.received.saturating_add(short(fragment.data.len()));
         self.advanced = now;
         if self.has_stash() {
             self.unstash();
@@ -299,7 +304,7 @@ impl Assembly {
     fn write(&mut self, index: u32, offset: usize, data: &[u8]) {
         self.mark(index);
         let end = offset.saturating_add(data.len());
-        self.filled = self.filled.max(end);
+        self.filled = self.filled.max(short(end));
         if let Some(place) = self.buffer.get_mut(offset..end) {
             place.copy_from_slice(data);
             return;
@@ -331,6 +336,9 @@ impl Assembly {
             self.next = self.next.saturating_add(1);
             self.ahead = self.ahead.saturating_sub(1);
         }
+        if self.gap != Gap::NONE {
+            self.moved_on();
+        }
     }
 
     /// Begins with memory that another message has used.
@@ -349,6 +357,12 @@ impl Assembly {
 #[inline]
 const fn bit(index: u32) -> u64 {
     1 << (index % 64)
+}
+
+/// A length or offset within a message.
+#[inline]
+fn short(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// `wanted`, if it takes an allocation to get there.
@@ -408,6 +422,12 @@ mod tests {
         let mut arena = Arena::<(), 1>::new();
         let key = arena.insert(()).unwrap();
         Assembly::new(key, &fragment(0, total), Duration::ZERO)
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn it_is_two_lines_of_a_cache() {
+        assert_eq!(size_of::<Option<Assembly>>(), 128);
     }
 
     #[test]

@@ -149,7 +149,7 @@ pub struct FrameCounts {
     /// FRAGMENT frames of a message under reassembly that has them already.
     pub fragment_duplicate: u64,
     /// FRAGMENT frames of a message that is not under reassembly any more (or
-    /// never was): completed, expired, evicted, refused.
+    /// never was): completed, expired, stranded, evicted, refused.
     pub fragment_of_finished: u64,
     /// FRAGMENT frames with a message number older than the window.
     pub fragment_stale: u64,
@@ -213,7 +213,7 @@ impl FrameCounts {
 ///
 /// - `seen() == whole + whole_too_large + started + filtered_by_hash + too_large + refused`,
 ///   which is the sum of `received` and `before_first` of the message numbers;
-/// - `started == completed + expired + evicted + abandoned + pending`;
+/// - `started == completed + expired + stranded + evicted + abandoned + pending`;
 /// - `bodies() == whole + completed == delivered + filtered + malformed()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -234,6 +234,9 @@ pub struct MessageCounts {
     pub completed: u64,
     /// Begun, and given up because no fragment arrived for too long.
     pub expired: u64,
+    /// Begun, and given up because fragments were lost that are older by now than
+    /// the window of sequence numbers accepts.
+    pub stranded: u64,
     /// Begun, and given up to make room.
     pub evicted: u64,
     /// Begun, and given up because its stream started anew or lost its place
@@ -263,6 +266,7 @@ impl MessageCounts {
         refused: 0,
         completed: 0,
         expired: 0,
+        stranded: 0,
         evicted: 0,
         abandoned: 0,
         delivered: 0,
@@ -299,7 +303,7 @@ impl MessageCounts {
     /// Messages under reassembly.
     #[must_use]
     pub const fn pending(&self) -> u64 {
-        let ended = self.completed + self.expired + self.evicted + self.abandoned;
+        let ended = self.completed + self.expired + self.stranded + self.evicted + self.abandoned;
         self.started.saturating_sub(ended)
     }
 

@@ -190,6 +190,21 @@ impl Pool {
             .map(|(key, _)| key)
     }
 
+    /// A message of `stream`, which is at `highest`, that cannot become whole any
+    /// more, if there is one, and the sequence number with which to look again.
+    pub(crate) fn stranded(&mut self, stream: &Stream, highest: u64) -> (Option<Key>, u64) {
+        let (mut next, mut again) = (stream.recent.front(), u64::MAX);
+        while let Some(key) = next {
+            next = self.messages.next(BY_STREAM, key);
+            let message = self.messages.get_mut(key);
+            match message.and_then(|message| message.stranded_at(highest)) {
+                Some(at) if highest >= at => return (Some(key), highest),
+                at => again = again.min(at.unwrap_or(u64::MAX)),
+            }
+        }
+        (None, again)
+    }
+
     fn oldest_unproven(&self, claim: &Claim) -> Option<Key> {
         self.oldest(BY_ALL, &self.lists.unproven, claim)
     }

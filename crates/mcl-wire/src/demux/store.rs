@@ -20,6 +20,7 @@ use crate::tracker::Arrival;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     Expired,
+    Stranded,
     Evicted,
     Abandoned,
 }
@@ -146,8 +147,45 @@ impl<S: BuildHasher> Store<S> {
                 self.abandon(key);
                 Ok(())
             }
-            Some(Arrival::New | Arrival::Gap { .. } | Arrival::Late) | None => Ok(()),
+            Some(Arrival::Gap { .. }) => {
+                self.note_loss(key, sequence);
+                Ok(())
+            }
+            Some(Arrival::New | Arrival::Late) | None => Ok(()),
         }
+    }
+
+    /// Notes that datagrams before `sequence` are missing: fragments of the
+    /// message that advanced last, unless that goes on where it was.
+    fn note_loss(&mut self, key: Key, sequence: u64) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.gap_at = Some(sequence);
+        let last = stream.last.and_then(|last| self.pool.get_mut(last));
+        if let Some(assembly) = last {
+            stream.note_loss(assembly, sequence);
+        }
+    }
+
+    /// Gives up messages of a stream that cannot become whole any more.
+    fn give_up_stranded(&mut self, key: Key) {
+        while let Some(message) = self.stranded(key) {
+            if !self.give_up(message, End::Stranded) {
+                return;
+            }
+        }
+    }
+
+    fn stranded(&mut self, key: Key) -> Option<Key> {
+        let stream = self.streams.get_mut(key)?;
+        let highest = stream.datagrams.highest();
+        if highest < stream.look_at {
+            return None;
+        }
+        let (stranded, look_at) = self.pool.stranded(stream, highest);
+        stream.look_at = look_at;
+        stranded
     }
 
     /// Takes note of a message number.
@@ -172,6 +210,7 @@ impl<S: BuildHasher> Store<S> {
 
     /// Begins the reassembly of a message with the first fragment seen of it.
     pub(crate) fn begin(&mut self, stream: Key, first: &Fragment<'_>, now: Duration) -> Progress {
+        self.give_up_stranded(stream);
         let mut assembly = Assembly::new(stream, first, now);
         if self.is_proven(stream) {
             self.pool.lend_spares(&mut assembly);
@@ -189,7 +228,12 @@ impl<S: BuildHasher> Store<S> {
         assembly.store(plan, first, now);
         self.wait_from(now);
         let sender = self.streams.get_mut(stream);
-        let key = sender.and_then(|sender| self.pool.insert(assembly, sender));
+        let key = sender.and_then(|sender| {
+            if sender.gap_at == Some(sender.datagrams.highest()) && first.index > 0 {
+                sender.note_loss(&mut assembly, sender.datagrams.highest());
+            }
+            self.pool.insert(assembly, sender)
+        });
         self.streams.settle(stream);
         let began = key.and_then(|key| Some(Progress::of(key, self.pool.get(key)?)));
         began.unwrap_or(Progress::Dropped(FragmentFate::NoRoom))
@@ -209,7 +253,7 @@ impl<S: BuildHasher> Store<S> {
             return Progress::Dropped(FragmentFate::OfFinished);
         };
         let plan = assembly.plan(fragment, stream.trust());
-        if plan != Plan::Write || assembly.has_stash() {
+        if plan != Plan::Write || assembly.has_stash() || assembly.has_gap() {
             return self.advance_by(sender, key, plan, fragment, now);
         }
         // Nothing is allocated and nothing freed: by far the most frequent case.
@@ -229,7 +273,11 @@ impl<S: BuildHasher> Store<S> {
         fragment: &Fragment<'_>,
         now: Duration,
     ) -> Progress {
+        self.give_up_stranded(sender);
         let need = match plan {
+            _ if self.pool.get(key).is_none() => {
+                return Progress::Dropped(FragmentFate::OfFinished);
+            }
             Plan::Duplicate => return Progress::Dropped(FragmentFate::Duplicate),
             Plan::Contradicting => return Progress::Dropped(FragmentFate::Contradicting),
             Plan::Write | Plan::Grow { .. } | Plan::Stash => {
@@ -386,14 +434,23 @@ impl<S: BuildHasher> Store<S> {
         let Some(stream) = self.streams.get_mut(key) else {
             return false;
         };
-        let removed = self.pool.remove(message, stream).is_some();
+        let proven = stream.proven;
+        let removed = self.pool.remove(message, stream);
         self.streams.settle(key);
         self.tally(key, |counts| match end {
             End::Expired => counts.expired += 1,
+            End::Stranded => counts.stranded += 1,
             End::Evicted => counts.evicted += 1,
             End::Abandoned => counts.abandoned += 1,
         });
-        removed
+        let Some(assembly) = removed else {
+            return false;
+        };
+        // There is a next message which it made room for.
+        if proven && matches!(end, End::Stranded | End::Evicted) {
+            self.keep(assembly);
+        }
+        true
     }
 
     fn keep(&mut self, assembly: Assembly) {

@@ -7,7 +7,7 @@ use core::time::Duration;
 use hashbrown::HashMap;
 
 use crate::demux::arena::{Arena, Key, List};
-use crate::demux::assembly::Trust;
+use crate::demux::assembly::{Assembly, Trust};
 use crate::demux::counters::{MessageCounts, StreamReport};
 use crate::header::StreamId;
 use crate::tracker::{Arrival, SequenceTracker};
@@ -34,7 +34,7 @@ pub(crate) struct Stream {
     heard: Duration,
     /// The message under reassembly that advanced last, if it still is.
     last_number: u64,
-    last: Option<Key>,
+    pub(crate) last: Option<Key>,
     /// Messages under reassembly, least recently advanced first.
     pub(crate) recent: List,
     /// Bytes charged for them.
@@ -49,6 +49,10 @@ pub(crate) struct Stream {
     /// Messages under reassembly, ordered by number.
     pub(crate) pending: Vec<(u64, Key)>,
     pub(crate) id: StreamId,
+    /// The last sequence number that came before its predecessor.
+    pub(crate) gap_at: Option<u64>,
+    /// With which sequence number to look for messages that cannot become whole.
+    pub(crate) look_at: u64,
 }
 
 impl Stream {
@@ -67,7 +71,17 @@ impl Stream {
             counts: MessageCounts::NONE,
             pending: Vec::new(),
             id,
+            gap_at: None,
+            look_at: u64::MAX,
         }
+    }
+
+    /// Notes that `assembly`, a message of this stream, has lost fragments before the
+    /// datagram with `sequence`.
+    pub(crate) fn note_loss(&mut self, assembly: &mut Assembly, sequence: u64) {
+        assembly.note_loss(sequence);
+        let at = assembly.stranded_at(sequence).unwrap_or(u64::MAX);
+        self.look_at = self.look_at.min(at);
     }
 
     #[inline]

@@ -230,6 +230,7 @@ pub(crate) fn check(demux: &Demux<Hasher>) {
         messages.started,
         messages.completed
             + messages.expired
+            + messages.stranded
             + messages.evicted
             + messages.abandoned
             + messages.pending()

@@ -309,7 +309,8 @@ impl Run {
         let corrupt = self.corrupt.get(&broadcast.stream).copied();
         let corrupt = corrupt.unwrap_or_default();
         assert_eq!(messages.delivered, good + corrupt);
-        let given_up = messages.expired + messages.evicted + messages.abandoned;
+        let too_late = messages.expired + messages.stranded;
+        let given_up = too_late + messages.evicted + messages.abandoned;
         let too_large = messages.too_large + messages.whole_too_large;
         let dropped = corrupt + messages.malformed() + given_up + too_large + messages.refused;
         let missing = numbers.missing + not_joined;
@@ -330,7 +331,7 @@ impl Run {
         if self.mode == Mode::Exact {
             assert_eq!(messages.seen(), witness.seen.len() as u64);
             let incomplete = witness.seen.len() - witness.complete.len();
-            assert_eq!(messages.expired, incomplete as u64);
+            assert_eq!(messages.expired + messages.stranded, incomplete as u64);
             assert_eq!(messages.malformed() + messages.filtered, 0);
         }
     }
@@ -430,6 +431,7 @@ fn every_loss_is_accounted_for() {
             Place("stale", |run| any(run, |it| it.datagrams.stale)),
             Place("duplicate", |run| any(run, |it| it.datagrams.duplicate)),
             Place("expired", |run| any(run, |it| it.messages.expired)),
+            Place("stranded", |run| any(run, |it| it.messages.stranded)),
             Place("landed", |run| run.landed > 0),
             Place("the last number", |run| {
                 run.demux.streams().any(|it| it.numbers.highest == u64::MAX)

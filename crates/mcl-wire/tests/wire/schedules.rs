@@ -263,7 +263,7 @@ fn losses_add_up_exactly() {
         assert_eq!(report.bytes, 0);
         let messages = report.messages;
         assert_eq!(
-            messages.delivered + messages.expired + report.numbers.missing,
+            messages.delivered + messages.expired + messages.stranded + report.numbers.missing,
             sender.number
         );
         assert_eq!(messages.delivered, world.delivered.len() as u64);

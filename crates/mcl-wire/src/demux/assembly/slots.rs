@@ -2,22 +2,23 @@
 
 use core::time::Duration;
 
-use super::{Assembly, Trust};
+use super::{Assembly, Trust, short};
 use crate::frame::Fragment;
 
 impl Assembly {
     /// Makes slots for the `max` fragments that follow, or for all that are
     /// left of the message, and gives their length. `None` if not so many are
-    /// missing in a row, or trust does not let them be written yet, or there is
+    /// missing in a row, or fragments beyond them are there already (these were
+    /// lost rather than to be expected), or trust does not let them be written yet, or there is
     /// no memory yet: a train would not fit. Only a new buffer has to be filled
     /// with zeros, that far and no farther.
     pub(crate) fn prepare(&mut self, max: usize, trust: Trust) -> Option<usize> {
         let start = self.start();
         let end = max.saturating_mul(usize::from(self.size));
         let end = start.saturating_add(end).min(self.total());
-        let reach = self.reach(0, trust).max(self.filled);
+        let reach = self.reach(0, trust).max(self.filled as usize);
         let fits = end > start && end <= reach.min(self.buffer.capacity());
-        if !fits || self.has_stash() || !self.is_gap(end) {
+        if !fits || self.has_stash() || self.ahead > 0 {
             return None;
         }
         if self.buffer.len() < end {
@@ -29,13 +30,6 @@ impl Assembly {
     /// Where the first fragment that is missing begins.
     fn start(&self) -> usize {
         (self.next as usize).saturating_mul(usize::from(self.size))
-    }
-
-    /// Whether none of the fragments from `next` to byte `end` is in the buffer.
-    fn is_gap(&self, end: usize) -> bool {
-        let beyond = end.div_ceil(usize::from(self.size));
-        let mut indexes = self.next..u32::try_from(beyond).unwrap_or(u32::MAX);
-        self.ahead == 0 || !indexes.any(|index| self.is_marked(index))
     }
 
     /// The slots made before, of `len` bytes together, and the length of one.
@@ -80,8 +74,8 @@ impl Assembly {
             .saturating_mul(usize::from(self.size));
         let len = before.saturating_add(last_len);
         let end = self.start().saturating_add(len);
-        self.filled = self.filled.max(end);
-        self.received = self.received.saturating_add(len);
+        self.filled = self.filled.max(short(end));
+        self.received = self.received.saturating_add(short(len));
         self.advanced = now;
         (0..count).for_each(|_| self.mark(self.next));
     }
