@@ -5,41 +5,42 @@ use std::env;
 use std::fmt;
 use std::io::{self, Write};
 
-/// Runs of two contenders in turn.
+/// What two contenders took, or reached, in alternating runs.
 #[derive(Clone, Debug)]
 pub struct Pairs {
-    reference: Vec<f64>,
-    contender: Vec<f64>,
+    dividends: Vec<f64>,
+    divisors: Vec<f64>,
 }
 
 impl Pairs {
-    /// Measures one pair after the other; each gives the reference and the
-    /// contender, in this order.
+    /// Measures one pair after the other; each gives the two numbers of its ratio.
     pub fn of(pairs: usize, measure: impl FnMut(usize) -> (f64, f64)) -> Self {
-        let (reference, contender) = (0..pairs).map(measure).unzip();
+        let (dividends, divisors) = (0..pairs).map(measure).unzip();
         Self {
-            reference,
-            contender,
+            dividends,
+            divisors,
         }
     }
 
-    /// The median of the reference.
+    /// The median of what is divided.
     #[must_use]
-    pub fn reference(&self) -> f64 {
-        median(self.reference.clone())
+    pub fn dividend(&self) -> f64 {
+        median(self.dividends.clone())
     }
 
-    /// The median of the contender.
+    /// The median of what it is divided by.
     #[must_use]
-    pub fn contender(&self) -> f64 {
-        median(self.contender.clone())
+    pub fn divisor(&self) -> f64 {
+        median(self.divisors.clone())
     }
 
-    /// Each pair's reference to contender, in ascending order.
+    /// The ratio of each pair, in ascending order.
     #[must_use]
     pub fn ratios(&self) -> Vec<f64> {
-        let pairs = self.reference.iter().zip(&self.contender);
-        let mut ratios: Vec<_> = pairs.map(|(reference, it)| reference / it).collect();
+        let pairs = self.dividends.iter().zip(&self.divisors);
+        let mut ratios: Vec<_> = pairs
+            .map(|(dividend, divisor)| dividend / divisor)
+            .collect();
         ratios.sort_by(f64::total_cmp);
         ratios
     }
@@ -63,13 +64,14 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Whether the command line asks for the comparison `name`: as criterion sees it,
-/// an argument that is no option is a part of the names that are wanted. Nothing is
-/// compared where criterion itself measures nothing.
+/// an argument that is no option is a part of the names that are wanted, and without
+/// `--bench`, which `cargo bench` adds, nothing is measured.
 #[must_use]
 pub fn wanted(name: &str) -> bool {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let (options, filters): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| it.starts_with('-'));
-    let measures = !options.iter().any(|it| *it == "--test" || *it == "--list");
+    let given = |option: &str| options.iter().any(|it| *it == option);
+    let measures = given("--bench") && !given("--test") && !given("--list");
     measures && (filters.is_empty() || filters.iter().any(|it| name.contains(*it)))
 }
 

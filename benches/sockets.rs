@@ -121,7 +121,10 @@ fn round_trip(criterion: &mut Criterion) {
     for size in [64, 64 << 10] {
         for (name, way) in ways {
             group.bench_function(BenchmarkId::new(name, size), |bencher| {
-                with_echo(way, || bench_round_trip(bencher, way, size));
+                with_echo(way, || {
+                    let mut near = Near::open(way, size);
+                    bencher.iter_custom(|round_trips| near.time(round_trips));
+                });
             });
         }
     }
@@ -239,34 +242,88 @@ impl Series {
     }
 }
 
-fn bench_round_trip(bencher: &mut Bencher<'_>, way: Way, size: usize) {
-    let series = Arc::new(Series {
-        broadcaster: open(THERE),
-        left: AtomicU64::new(0),
-        payload: vec![7; size],
-    });
-    let (done, is_done) = mpsc::channel();
-    let mut receiving = Receiving::open(way, BACK, {
-        let series = Arc::clone(&series);
-        move |echo: &[u8]| {
-            if series.returned(echo) {
-                done.send(Instant::now()).expect("somebody waits");
+/// The end that pings and measures.
+struct Near {
+    way: Way,
+    series: Arc<Series>,
+    receiving: Box<dyn FnMut(Duration)>,
+    is_done: mpsc::Receiver<Instant>,
+}
+
+impl Near {
+    fn open(way: Way, size: usize) -> Self {
+        let series = Arc::new(Series {
+            broadcaster: open(THERE),
+            left: AtomicU64::new(0),
+            payload: vec![7; size],
+        });
+        let (done, is_done) = mpsc::channel();
+        let mut receiving = Receiving::open(way, BACK, {
+            let series = Arc::clone(&series);
+            move |echo: &[u8]| {
+                if series.returned(echo) {
+                    done.send(Instant::now()).expect("somebody waits");
+                }
             }
+        });
+        Self {
+            way,
+            series,
+            receiving: Box::new(move |at_most| receiving.wait(at_most)),
+            is_done,
         }
-    });
-    bencher.iter_custom(|round_trips| {
-        series.left.store(round_trips, Ordering::Relaxed);
+    }
+
+    /// How long that many round trips take, one after the other.
+    fn time(&mut self, round_trips: u64) -> Duration {
+        self.series.left.store(round_trips, Ordering::Relaxed);
         let began = Instant::now();
-        series.ping();
-        let ended = match way {
-            Way::Inline => is_done.recv_timeout(Duration::from_secs(60)).ok(),
+        self.series.ping();
+        let ended = match self.way {
+            Way::Inline => self.is_done.recv_timeout(Duration::from_secs(60)).ok(),
             _ => (0..round_trips).find_map(|_| {
-                receiving.wait(PATIENCE);
-                is_done.try_recv().ok()
+                (self.receiving)(PATIENCE);
+                self.is_done.try_recv().ok()
             }),
         };
         ended.expect("nothing was lost").duration_since(began)
-    });
+    }
+}
+
+/// The round trips of other ways in those of a pull: pairs of short series.
+fn compare_round_trips() {
+    const ROUND_TRIPS: u64 = 1000;
+    if !ratio::wanted("round trip") {
+        return;
+    }
+    let micros = |way, size| {
+        let mut elapsed = Duration::ZERO;
+        with_echo(way, || {
+            let mut near = Near::open(way, size);
+            near.time(100);
+            elapsed = near.time(ROUND_TRIPS);
+        });
+        elapsed.as_secs_f64() * 1e6 / ROUND_TRIPS as f64
+    };
+    let pull = Way::Pull {
+        spin: Duration::ZERO,
+    };
+    row(&[&"round trip, us", &"pull", &"this", &"ratio (all)"]);
+    row(&[&"---", &"---", &"---", &"---"]);
+    for size in [64, 64 << 10] {
+        for (name, way) in [("inline", Way::Inline), ("queue", Way::Queue)] {
+            let pairs = Pairs::of(15, |_| {
+                let pulled = micros(pull, size);
+                (micros(way, size), pulled)
+            });
+            row(&[
+                &format_args!("{name}, {size} B"),
+                &format_args!("{:.1}", pairs.divisor()),
+                &format_args!("{:.1}", pairs.dividend()),
+                &pairs,
+            ]);
+        }
+    }
 }
 
 /// Messages of a round: two trains, which the smallest receive buffers hold.
@@ -413,7 +470,7 @@ fn compare_filters() {
         return;
     }
     row(&[
-        &"64 B and 64 KiB messages",
+        &"messages",
         &"1 topic, ns",
         &"1,000 topics, ns",
         &"ratio (all)",
@@ -422,7 +479,6 @@ fn compare_filters() {
     let mut filters = Filters::open();
     for (name, messages) in Messages::ALL {
         let payload = messages.payload();
-        // The other way round: the ratio is thousand to one.
         let pairs = Pairs::of(9, |_| {
             let rounds = (0..ROUNDS).map(|turn| filters.round(messages, &payload, turn));
             let (one, thousand): (Vec<_>, Vec<_>) = rounds.unzip();
@@ -432,7 +488,7 @@ fn compare_filters() {
             };
             (nanos(thousand), nanos(one))
         });
-        let (one, thousand) = (pairs.contender(), pairs.reference());
+        let (one, thousand) = (pairs.divisor(), pairs.dividend());
         row(&[
             &name,
             &format_args!("{one:.0}"),
@@ -453,6 +509,7 @@ fn main() -> ExitCode {
         round_trip(&mut criterion);
         filter(&mut criterion);
         criterion.final_summary();
+        compare_round_trips();
         compare_filters();
     })
 }

@@ -427,8 +427,8 @@ fn end_to_end() {
             row(&[
                 &name,
                 &pacing_name,
-                &format_args!("{:.0} ({:.0} %)", pairs.reference(), lost.0),
-                &format_args!("{:.0} ({:.0} %)", pairs.contender(), lost.1),
+                &format_args!("{:.0} ({:.0} %)", pairs.dividend(), lost.0),
+                &format_args!("{:.0} ({:.0} %)", pairs.divisor(), lost.1),
                 &pairs,
             ]);
         }
