@@ -1,1 +1,4 @@
 //! Benchmarks of MCL. Each file here opens with the command that runs it.
+
+pub mod namespace;
+pub mod ratio;
