@@ -53,7 +53,9 @@
 //! | [`Listener::queue`] | the thread that takes from it | dropped |
 //! | [`Listener::subscribe`] | a thread of the subscription's own | unsubscribed, or the listener closes |
 //! | [`Listener::subscribe_inline`] | the thread that drains the socket | the same |
+//! | [`PullListener::recv`] | the caller's thread, there is no other | the listener is dropped |
 //!
+//! The first three are subscriptions of a [`Listener`], as many as you like.
 //! Each has its own bound and [`Policy`] ([`QueueOptions`]) and its own counters
 //! ([`SubscriptionStatistics`]). A queue works with
 //! `crossbeam_channel::select!`: [`Queue::ready`].
@@ -103,10 +105,11 @@
 //!
 //! # Threads and time
 //!
-//! A listener has one thread, and one more per callback. While nothing arrives
-//! they sleep in the kernel without a timer. A broadcaster has none,
-//! unless it coalesces. Every
-//! handle is `Send` and `Sync`; all methods take `&self`.
+//! A listener has one thread, and one more per callback; a [`PullListener`] has
+//! none. A second after the last datagram they sleep in the kernel without a timer
+//! (unless told to [`spin`](ListenerBuilder::spin)). A broadcaster has no thread,
+//! unless it coalesces. Every handle is `Send` and `Sync`, and all methods take
+//! `&self`, but for those of a `PullListener`.
 
 mod bincode;
 mod blocks;
