@@ -304,9 +304,8 @@ impl Workshop {
 
     /// Frees what is kept for messages to come.
     fn trim(&mut self, core: &mut Core) {
-        self.stock.collect(|buffer| core.demux.recycle(buffer));
+        self.stock.trim(|buffer| core.demux.recycle(buffer));
         core.demux.trim(KEPT_AT_REST);
-        self.stock.trim();
         self.blocks.trim();
     }
 

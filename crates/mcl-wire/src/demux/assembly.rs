@@ -19,9 +19,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::demux::arena::Key;
-use gap::Gap;
 use crate::frame::Fragment;
 use crate::topic::TopicHash;
+use gap::Gap;
 
 /// Charged for each message beside its buffers.
 pub(crate) const MESSAGE_OVERHEAD: usize = size_of::<Assembly>() + size_of::<Stash>() + 64;

@@ -146,7 +146,10 @@ fn a_message_that_lacks_its_end_gives_way_when_others_had_their_turns() {
     assert_eq!(bench.stream(&sender).pending, 2, "not for long enough");
     bench.begin(&mut sender, 1_400_000, 1);
     let report = bench.stream(&sender);
-    assert_eq!((report.messages.stranded, report.messages.completed), (1, 4));
+    assert_eq!(
+        (report.messages.stranded, report.messages.completed),
+        (1, 4)
+    );
 }
 
 #[test]
