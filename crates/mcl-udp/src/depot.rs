@@ -29,6 +29,8 @@ pub(crate) struct Depot {
 struct Returned {
     buffers: Vec<Arc<Buffer>>,
     bytes: usize,
+    /// Whether nothing is kept: nobody would come and take it back for long.
+    resting: bool,
 }
 
 impl Default for Returned {
@@ -36,16 +38,18 @@ impl Default for Returned {
         Self {
             buffers: Vec::with_capacity(FEW),
             bytes: 0,
+            resting: false,
         }
     }
 }
 
 impl Depot {
-    /// Takes a buffer that has one owner left, or frees it.
+    /// Takes a buffer that has one owner left, or frees it: if there are enough, or
+    /// the listener has heard nothing for a while.
     pub(crate) fn give_back(&self, buffer: Arc<Buffer>) {
         let bytes = buffer.bytes.capacity();
         let mut returned = lock(&self.returned);
-        let few = returned.buffers.len() < MOST;
+        let few = returned.buffers.len() < MOST && !returned.resting;
         if few && (returned.bytes == 0 || returned.bytes + bytes <= MOST_BYTES) {
             returned.bytes += bytes;
             returned.buffers.push(buffer);
@@ -66,6 +70,8 @@ pub(crate) struct Stock {
     empty: Vec<Arc<Buffer>>,
     /// What came back, while it is sorted; swapped with the depot's.
     sorting: Vec<Arc<Buffer>>,
+    /// Whether the depot was told to keep nothing.
+    resting: bool,
 }
 
 impl Default for Stock {
@@ -74,6 +80,7 @@ impl Default for Stock {
             depot: Arc::default(),
             empty: Vec::with_capacity(FEW),
             sorting: Vec::with_capacity(FEW),
+            resting: false,
         }
     }
 }
@@ -81,6 +88,9 @@ impl Default for Stock {
 impl Stock {
     /// Takes back what payloads left, for `recycle`.
     pub(crate) fn collect(&mut self, mut recycle: impl FnMut(Vec<u8>)) {
+        if self.resting {
+            self.rest(false);
+        }
         if self.depot.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -109,11 +119,26 @@ impl Stock {
         Payload::new(whole, range)
     }
 
-    /// Frees what is kept for later.
-    pub(crate) fn trim(&mut self) {
+    /// Frees what is kept for later, and has what comes back freed at once until the
+    /// next [`collect`](Self::collect).
+    pub(crate) fn trim(&mut self, recycle: impl FnMut(Vec<u8>)) {
+        self.collect(recycle);
+        self.rest(true);
         self.empty.clear();
         self.empty.shrink_to(FEW);
         self.sorting.shrink_to(FEW);
+    }
+
+    fn rest(&mut self, resting: bool) {
+        self.resting = resting;
+        let mut returned = lock(&self.depot.returned);
+        returned.resting = resting;
+        if resting {
+            // What came since it was looked at.
+            returned.buffers.clear();
+            returned.bytes = 0;
+            self.depot.waiting.store(0, Ordering::Relaxed);
+        }
     }
 
     fn another(&self) -> Arc<Buffer> {
@@ -154,6 +179,22 @@ mod tests {
         drop(stock);
         assert_eq!(kept, b"kept");
         drop(kept);
+    }
+
+    #[test]
+    fn at_rest_nothing_waits() {
+        let mut stock = Stock::default();
+        let [early, late, later] = [1, 2, 3].map(|it| stock.adopt(vec![it; 100], 0));
+        drop(early);
+        let mut recycled = 0;
+        stock.trim(|_| recycled += 1);
+        assert_eq!((recycled, stock.empty.len()), (1, 0));
+        drop(late);
+        assert_eq!(stock.depot.waiting.load(Ordering::Relaxed), 0);
+        stock.collect(|_| panic!("it is freed"));
+        drop(later);
+        stock.collect(|_| recycled += 1);
+        assert_eq!(recycled, 2);
     }
 
     #[test]

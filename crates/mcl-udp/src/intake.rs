@@ -25,6 +25,10 @@ use crate::sync::lock;
 /// their payloads, are in the processor's first cache.
 const HAND_OVER: usize = 64;
 
+/// Bytes that are kept nevertheless: messages of moderate length find their memory
+/// even after a rest.
+const KEPT_AT_REST: usize = 1 << 20;
+
 /// How long after the last datagrams memory that is kept for the next ones is freed.
 const AT_REST: Duration = Duration::from_secs(1);
 
@@ -380,8 +384,8 @@ impl Workshop {
 
     /// Frees what is kept for messages to come.
     fn trim(&mut self, core: &mut Core) {
-        self.stock.collect(|buffer| core.demux.recycle(buffer));
-        self.stock.trim();
+        self.stock.trim(|buffer| core.demux.recycle(buffer));
+        core.demux.trim(KEPT_AT_REST);
         self.blocks.trim();
     }
 

@@ -44,6 +44,11 @@ pub(crate) fn idle() {
             (messages.delivered, messages.expired) == (2, 1)
         });
     }
+    stay_asleep();
+}
+
+/// Tells how many threads there are, and which of them wake while nothing arrives.
+pub(crate) fn stay_asleep() {
     // The last callback may still have to go back to sleep, and a listener frees
     // memory a second after the last datagram.
     let mut before = switches();

@@ -18,6 +18,7 @@
 //! - `handles`: the rest of what handles offer: closing, `try_publish`, ignoring,
 //!   checksums, the environment, metadata, `Debug`, `Send`.
 //! - `idle`: nothing wakes while nothing arrives.
+//! - `rest`: what a listener keeps when nothing arrives any more.
 //! - `support`: a network of one's own, patience, child processes.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -40,6 +41,7 @@ mod lifecycle;
 mod mtu;
 mod pull;
 mod queues;
+mod rest;
 mod sizes;
 mod support;
 mod topics;

@@ -253,6 +253,8 @@ fn child_process() {
         "churn" => crate::lifecycle::churn(),
         "environment" => crate::handles::environment(),
         "idle" => crate::idle::idle(),
+        "idle hundred" => crate::rest::hundred(),
+        "rest" => crate::rest::rest(),
         "idle coalescer" => crate::coalescing::idle(),
         "longest" => crate::sizes::longest(),
         other => panic!("no such role: {other}"),

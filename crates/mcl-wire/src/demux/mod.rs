@@ -404,6 +404,15 @@ impl<S: BuildHasher> Demux<S> {
         self.store.pool.keep_spares(buffer, Vec::new(), limits);
     }
 
+    /// Frees spare buffers, oldest first, until they take no more than `keep`
+    /// bytes. What is under reassembly stays as it is.
+    ///
+    /// For a receiver that has heard nothing for a while: the demultiplexer by
+    /// itself keeps spare buffers until something else needs the memory.
+    pub fn trim(&mut self, keep: usize) {
+        self.store.pool.trim(keep);
+    }
+
     /// The account of everything fed in so far.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -283,6 +283,10 @@ impl Pool {
         self.spares.drop_one()
     }
 
+    pub(crate) fn trim(&mut self, keep: usize) {
+        while self.spares.bytes() > keep && self.spares.drop_one() {}
+    }
+
     /// Gives an empty message of a proven stream the memory of another one.
     pub(crate) fn lend_spares(&mut self, assembly: &mut Assembly) {
         let buffer = self.spares.take_buffer(assembly.total());

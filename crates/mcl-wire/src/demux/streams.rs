@@ -12,6 +12,9 @@ use crate::demux::counters::{MessageCounts, StreamReport};
 use crate::header::StreamId;
 use crate::tracker::{Arrival, SequenceTracker};
 
+/// How many sequence numbers are looked back upon.
+pub(crate) const WINDOW: u64 = SequenceTracker::<16>::WINDOW;
+
 /// Words of the bitmap of message numbers: 4096 numbers, because a train of
 /// coalesced datagrams holds thousands of messages.
 const NUMBER_WORDS: usize = 64;
@@ -80,8 +83,8 @@ impl Stream {
     /// datagram with `sequence`.
     pub(crate) fn note_loss(&mut self, assembly: &mut Assembly, sequence: u64) {
         assembly.note_loss(sequence);
-        let at = assembly.stranded_at(sequence).unwrap_or(u64::MAX);
-        self.look_at = self.look_at.min(at);
+        // It may turn out that the loss was in the middle of it.
+        self.look_at = self.look_at.min(sequence.saturating_add(WINDOW));
     }
 
     #[inline]

@@ -68,6 +68,108 @@ fn messages_at_rest_expire() {
 }
 
 #[test]
+fn spare_buffers_are_trimmed_oldest_first_and_nothing_else() {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    bench.prove(&mut sender);
+    let rest = bench.begin(&mut sender, 10_000, 4);
+    let under_way = bench.demux.allocated_bytes();
+    for capacity in [50_000, 300_000, 70_000] {
+        bench.demux.recycle(Vec::with_capacity(capacity));
+    }
+    assert_eq!(bench.demux.allocated_bytes(), under_way + 420_000);
+    bench.demux.trim(420_000);
+    assert_eq!(bench.demux.allocated_bytes(), under_way + 420_000);
+    bench.demux.trim(100_000);
+    assert_eq!(bench.demux.allocated_bytes(), under_way + 70_000);
+    bench.demux.trim(0);
+    assert_eq!(bench.demux.allocated_bytes(), under_way);
+    for datagram in rest {
+        bench.feed(&datagram);
+    }
+    assert_eq!(bench.inbox.messages.len(), 2);
+}
+
+/// How many datagrams the tracker of a stream looks back.
+const WINDOW: usize = 1024;
+
+/// A proven stream of whose long message fragments 0 to 9 have come, and the rest.
+fn underway() -> (Bench, Sender, Vec<Vec<u8>>) {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    bench.prove(&mut sender);
+    let rest = bench.begin(&mut sender, 3_000_000, 10);
+    (bench, sender, rest)
+}
+
+#[test]
+fn a_fragment_may_be_late_as_long_as_it_is_within_the_window() {
+    let (mut bench, _, mut rest) = underway();
+    let late = rest.remove(0);
+    rest.insert(WINDOW - 1, late);
+    for datagram in &rest {
+        assert_eq!(bench.feed(datagram), Disposition::Accepted);
+    }
+    assert_eq!(bench.inbox.messages.len(), 2);
+}
+
+#[test]
+fn what_lacks_a_fragment_older_than_the_window_ends_and_its_buffer_serves_the_next() {
+    let (mut bench, mut sender, mut rest) = underway();
+    let late = rest.remove(0);
+    for datagram in rest.drain(..=WINDOW) {
+        bench.feed(&datagram);
+    }
+    assert_eq!(bench.stream(&sender).messages.stranded, 1);
+    assert_eq!(bench.feed(&late), Disposition::Stale);
+    assert_eq!(bench.demux.pending(), 0);
+    let kept = bench.demux.allocated_bytes();
+    assert!(kept > 1_000_000);
+    for datagram in &rest {
+        bench.feed(datagram);
+    }
+    let frames = bench.demux.counters().frames;
+    assert_eq!(frames.fragment_of_finished as usize, rest.len() + 1);
+    bench.begin(&mut sender, 1_000_000, 3);
+    let used = bench.demux.allocated_bytes();
+    assert!((kept..kept + 1000).contains(&used), "the same memory");
+}
+
+#[test]
+fn a_message_that_lacks_its_end_gives_way_when_others_had_their_turns() {
+    let (mut bench, mut sender, _) = underway();
+    for _ in 0..4 {
+        bench.begin(&mut sender, 1_400_000, 1001);
+        assert_eq!(bench.stream(&sender).pending, 1);
+    }
+    bench.begin(&mut sender, 1_400_000, 100);
+    assert_eq!(bench.stream(&sender).pending, 2, "not for long enough");
+    bench.begin(&mut sender, 1_400_000, 1);
+    let report = bench.stream(&sender);
+    assert_eq!(
+        (report.messages.stranded, report.messages.completed),
+        (1, 4)
+    );
+}
+
+#[test]
+fn a_message_that_waits_for_its_turn_is_not_lost() {
+    let (mut bench, mut sender, rest) = underway();
+    let left = rest.len() as u64;
+    // The others go between its trains instead of after them.
+    sender.sequence -= left;
+    for _ in 0..10 {
+        bench.begin(&mut sender, 1_400_000, 1001);
+    }
+    for mut datagram in rest {
+        datagram[16..24].copy_from_slice(&sender.sequence.to_be_bytes());
+        sender.sequence += 1;
+        assert_eq!(bench.feed(&datagram), Disposition::Accepted);
+    }
+    assert_eq!(bench.inbox.messages.len(), 12);
+}
+
+#[test]
 fn progress_puts_expiry_off() {
     let mut bench = Bench::new(Limits::default());
     let mut sender = Sender::new(1);

@@ -3,13 +3,10 @@
 //! A sender gives a message's fragments sequence numbers in order of their
 //! indexes. So when a fragment comes and one before it has not, that one's
 //! datagram has a lower sequence number; and what is older than the window of the
-//! stream's [`SequenceTracker`] is not accepted any more.
+//! stream's sequence tracker is not accepted any more.
 
 use super::Assembly;
-use crate::tracker::SequenceTracker;
-
-/// Sequence numbers after which a missing fragment is out of the window.
-const WINDOW: u64 = SequenceTracker::<16>::WINDOW;
+use crate::demux::streams::WINDOW;
 
 /// The same for a message that ended in a loss, as far as is known. Others of
 /// the stream may take their turns before it goes on: as many as a receiver
