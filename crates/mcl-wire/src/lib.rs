@@ -247,7 +247,9 @@
 //!
 //! What breaks the first three is malformed; what differs from the first fragment
 //! seen of its message is dropped and counted, the datagram's other frames are
-//! not. A message of one fragment is legal. A sender uses one fragment size for
+//! not. A message of one fragment is legal. A sender sends the fragments of a
+//! message in order of their indexes, each once; other datagrams may go between
+//! them, and a receiver takes them in any order. A sender uses one fragment size for
 //! a message, and so equal datagrams but for the last; if it must change the
 //! size it sends the message anew under another number.
 //!
@@ -393,8 +395,8 @@
 //! | topic | at most 255 bytes |
 //! | metadata | at most 65,535 bytes; version 1 writes at most 29 |
 //!
-//! A receiver never allocates what only a header claims, and expires messages
-//! that make no progress: [`Demux`] says how, and what gives way when.
+//! A receiver never allocates what only a header claims, and gives up messages
+//! that make no progress or have lost what can not be accepted any more: [`Demux`] says how, and what gives way when.
 //!
 //! ## Reserved
 //!

@@ -54,7 +54,14 @@ use store::{Progress, Store};
 /// exceeds [`Limits::max_bytes`], not even while a buffer grows. What gives
 /// way, in this order:
 ///
-/// 1. Messages without progress for [`Limits::expiry`] are gone already.
+/// 1. Messages without progress for [`Limits::expiry`] are gone already. So are,
+///    when another message of their stream begins or fragments of their own come,
+///    those that lack a fragment which is out of the window of sequence numbers:
+///    its datagram would be [`Stale`](Disposition::Stale). They are *stranded*.
+///    For a loss within a message, that is certain once the datagram that showed
+///    it is 1024 behind. For a loss that seems to have taken a message's end (its
+///    last fragment is followed by missing numbers), others of the stream first get
+///    their turns: 4096 datagrams.
 /// 2. A claim that could not be met if everything below gave way is refused,
 ///    and nothing gives way for it.
 /// 3. If the stream would exceed its own [`Limits::stream_bytes`] or
@@ -69,6 +76,9 @@ use store::{Progress, Store};
 ///    messages of unproven streams, least recently advanced first.
 /// 7. Then, for a proven stream only: messages of proven streams, least
 ///    recently advanced first.
+///
+/// Buffers of stranded messages, and of those that gave way, become spare ones if
+/// their stream is proven: there is a next message that needs one.
 ///
 /// A fragment for which there is no room is dropped and counted. The message
 /// for whose sake something gives way never does so itself. A stream becomes
