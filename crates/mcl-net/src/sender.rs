@@ -342,14 +342,14 @@ impl Sender {
             };
             match errno(&error) {
                 Errno::EINTR => {}
-                // A connected socket also reports what routers say about earlier
-                // datagrams, which anyone can forge; each is reported once.
-                Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::EPROTO | Errno::EACCES
-                    if self.connected =>
-                {
-                    self.disconnect();
-                }
-                Errno::EADDRNOTAVAIL
+                // What a connected socket says may be about an address that is gone,
+                // or what routers say about earlier datagrams, which anyone can
+                // forge and which is reported once.
+                Errno::ECONNREFUSED
+                | Errno::EHOSTUNREACH
+                | Errno::EPROTO
+                | Errno::EACCES
+                | Errno::EADDRNOTAVAIL
                 | Errno::ENETUNREACH
                 | Errno::ENETDOWN
                 | Errno::ENODEV

@@ -415,7 +415,7 @@ struct Collector<'a> {
 impl Sink for Collector<'_> {
     #[inline]
     fn wants_stream(&mut self, stream: StreamId) -> bool {
-        self.wants.ignored.is_empty() || !self.wants.ignored.contains(&stream)
+        !self.wants.ignored.contains(&stream)
     }
 
     #[inline]

@@ -35,8 +35,7 @@ pub(crate) struct Landed {
     pub(crate) arrival: Arrival,
     /// Bytes of a place.
     fragment_len: usize,
-    /// How many places, and bytes of them, there were.
-    places: usize,
+    /// Bytes of all places.
     places_len: usize,
 }
 
@@ -90,11 +89,10 @@ impl LandingStrip {
         slices[2 * places] = IoSliceMut::new(self.beyond.room());
         let woke = receiver.recv_vectored(&mut slices[..=2 * places], Wait::No);
         if let Ok(Woke::Train(arrival)) = woke {
-            self.long = arrival.len() >= LONG;
+            self.consider(arrival);
             self.landed = Some(Landed {
                 arrival,
                 fragment_len,
-                places,
                 places_len,
             });
         }
@@ -142,9 +140,7 @@ impl LandingStrip {
             .prefixes
             .iter()
             .zip(slots.chunks(landed.fragment_len.max(1)));
-        let parts = pairs
-            .take(landed.places)
-            .flat_map(|(prefix, slot)| [&prefix[..], slot]);
+        let parts = pairs.flat_map(|(prefix, slot)| [&prefix[..], slot]);
         let beyond: &[u8] = self.beyond.room();
         train.gather(landed.arrival, parts.chain([beyond]));
     }

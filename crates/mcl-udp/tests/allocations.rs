@@ -108,26 +108,30 @@ fn nothing_is_allocated_per_message() {
 }
 
 fn inline(broadcaster: &RawBroadcaster, payload: &[u8]) -> usize {
-    let listener = RawListener::open(&connection()).unwrap();
-    let (count, wait_for) = counter();
-    listener.subscribe_inline(move |_| {
-        count.fetch_add(1, Ordering::SeqCst);
-    });
-    let mut sent = 0;
-    allocations(|| {
-        broadcaster.publish(payload).unwrap();
-        sent += 1;
-        wait_for(sent);
+    called_back(broadcaster, payload, |listener, count| {
+        listener.subscribe_inline(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
     })
 }
 
 fn callback(broadcaster: &RawBroadcaster, payload: &[u8]) -> usize {
+    called_back(broadcaster, payload, |listener, count| {
+        listener.subscribe(move |message| {
+            drop(message);
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+    })
+}
+
+fn called_back(
+    broadcaster: &RawBroadcaster,
+    payload: &[u8],
+    subscribe: impl FnOnce(&RawListener, Arc<AtomicU64>),
+) -> usize {
     let listener = RawListener::open(&connection()).unwrap();
     let (count, wait_for) = counter();
-    listener.subscribe(move |message| {
-        drop(message);
-        count.fetch_add(1, Ordering::SeqCst);
-    });
+    subscribe(&listener, count);
     let mut sent = 0;
     allocations(|| {
         broadcaster.publish(payload).unwrap();
