@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -66,18 +66,19 @@ pub struct Forwarder {
 #[derive(Debug, Default)]
 struct Way {
     state: Mutex<State>,
-    /// Frames read from the socket, whatever they were.
-    read: AtomicU64,
-    /// Frames that wait in the forwarder.
-    waiting: AtomicU64,
     stop: AtomicBool,
 }
 
+/// The thread has it while it takes and gives frames: what is set holds for all
+/// frames that it takes from then on.
 #[derive(Debug, Default)]
 struct State {
     faults: Faults,
     counts: FaultCounts,
-    longest: usize,
+    /// Frames read from the socket, whatever they were.
+    read: u64,
+    /// Frames that wait in the forwarder.
+    waiting: usize,
     error: Option<String>,
 }
 
@@ -146,7 +147,6 @@ impl Forwarder {
         let [left, right] = sockets.map_err(|error| explain("packet socket", error))?;
         let ways = [(Arc::clone(&left), Arc::clone(&right)), (right, left)];
         for ((number, (from, to)), way) in (0u64..).zip(ways).zip(&self.ways) {
-            way.state().longest = longest;
             let worker = Worker {
                 way: Arc::clone(way),
                 from,
@@ -206,17 +206,18 @@ impl Forwarder {
     }
 
     fn progress(&self, direction: Direction) -> io::Result<Progress> {
-        let way = self.way(direction);
-        if let Some(error) = &way.state().error {
+        let state = self.way(direction).state();
+        if let Some(error) = &state.error {
             return Err(io::Error::other(error.clone()));
         }
-        // In this order: what arrives in between must not look as if it was read twice.
-        let (waiting, read) = (&way.waiting, &way.read);
-        let (waiting, read) = (waiting.load(Ordering::SeqCst), read.load(Ordering::SeqCst));
+        let (waiting, read) = (state.waiting, state.read);
+        drop(state);
+        // After the others: a frame that comes in between was not read twice.
+        let arrived = self.arrived(PORTS[direction as usize])?;
         Ok(Progress {
             waiting,
             read,
-            arrived: self.arrived(PORTS[direction as usize])?,
+            arrived,
         })
     }
 
@@ -240,7 +241,7 @@ impl Forwarder {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Progress {
-    waiting: u64,
+    waiting: usize,
     read: u64,
     arrived: u64,
 }
@@ -342,13 +343,14 @@ impl Worker {
 
     /// Takes what has come, a batch at most, and gives what is due.
     fn step(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        self.faults = self.way.state().faults;
-        let mut read = 0;
+        let way = Arc::clone(&self.way);
+        let mut state = way.state();
+        self.faults = state.faults;
         for _ in 0..BATCH {
             let Some(len) = self.from.take(buffer)? else {
                 break;
             };
-            read += 1;
+            state.read += 1;
             match buffer.get_mut(..len).filter(|_| len <= self.longest) {
                 Some(frame) => self.take(frame),
                 None => self.counts.oversized += 1,
@@ -356,10 +358,8 @@ impl Worker {
         }
         self.let_go();
         self.give_due();
-        let waiting = self.held.len() + self.delayed.len();
-        self.way.state().counts = self.counts;
-        self.way.waiting.store(waiting as u64, Ordering::SeqCst);
-        self.way.read.fetch_add(read, Ordering::SeqCst);
+        state.waiting = self.held.len() + self.delayed.len();
+        state.counts = self.counts;
         Ok(())
     }
 
