@@ -28,9 +28,11 @@
 mod faults;
 mod forwarder;
 mod packet_socket;
+mod peer;
 
 pub use faults::{Direction, FaultCounts, Faults};
 pub use forwarder::Forwarder;
+pub use peer::{Peer, Watchdog, ask, role, tell};
 
 use std::fs::{self, File};
 use std::io;
