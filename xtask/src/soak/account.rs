@@ -134,21 +134,21 @@ impl Pair {
 }
 
 fn fates(report: &StreamReport) -> Fates {
-    let messages = &report.messages;
+    let account = report.account();
     Fates {
-        delivered: messages.delivered,
-        filtered: messages.filtered + messages.filtered_by_hash,
-        missing: report.numbers.missing,
-        expired: messages.expired,
-        stranded: messages.stranded,
-        evicted: messages.evicted,
-        abandoned: messages.abandoned,
-        refused: messages.refused,
-        too_large: messages.too_large + messages.whole_too_large,
-        malformed: messages.malformed(),
-        crc_mismatch: 0,
-        unclaimed: 0,
-        incomplete: messages.pending(),
+        delivered: account.delivered,
+        filtered: account.filtered,
+        missing: account.missing,
+        expired: account.expired,
+        stranded: account.stranded,
+        evicted: account.evicted,
+        abandoned: account.abandoned,
+        refused: account.refused,
+        too_large: account.too_large,
+        malformed: account.malformed,
+        crc_mismatch: account.crc_mismatch,
+        unclaimed: account.unclaimed,
+        incomplete: account.incomplete,
     }
 }
 

@@ -237,7 +237,6 @@ fn aside(
     let (wire, datagrams) = (&statistics.wire, &statistics.wire.datagrams);
     let taken = found.verified + found.wrong + found.repeated + subscription.undecodable;
     let dropped = subscription.dropped_oldest + subscription.dropped_newest;
-    let dropped = dropped + statistics.crc_mismatch + statistics.unclaimed;
     Aside {
         dropped_oldest: subscription.dropped_oldest,
         dropped_newest: subscription.dropped_newest,
