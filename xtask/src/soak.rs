@@ -21,6 +21,7 @@ mod report;
 mod resources;
 mod roles;
 mod schedule;
+mod stage;
 mod stop;
 mod witness;
 mod words;
@@ -81,7 +82,7 @@ pub(crate) fn inside(arguments: &[String]) -> Outcome {
         "8 broadcasters and 8 listeners on two hosts, {} s, seed {}; an interrupt ends it early.",
         options.seconds, options.seed
     )?;
-    let outcome = Conductor::new(options.clone(), interrupts()?)?.run()?;
+    let outcome = Conductor::new(&options, interrupts()?)?.run()?;
     let verdict = report::verdict(&outcome, &options);
     report::show(&mut out, &outcome, &options, &verdict)?;
     if let Some(path) = &options.out {

@@ -35,8 +35,8 @@ const KEPT_KIB: u64 = 64 << 10;
 pub(super) fn verdict(outcome: &Outcome, options: &Options) -> Vec<String> {
     let mut texts = Vec::new();
     for (what, objections) in [
-        ("account", &outcome.book.objections),
-        ("process", &outcome.failures),
+        ("account", &outcome.heard.book.objections),
+        ("process", &outcome.heard.failures),
     ] {
         texts.extend(
             objections
@@ -62,10 +62,10 @@ pub(super) fn verdict(outcome: &Outcome, options: &Options) -> Vec<String> {
             texts.push(format!("memory: {name} grew by {} MiB", growth >> 10));
         }
     }
-    if outcome.kept_kib > KEPT_KIB {
+    if outcome.heard.kept_kib > KEPT_KIB {
         texts.push(format!(
             "memory: a process kept {} MiB",
-            outcome.kept_kib >> 10
+            outcome.heard.kept_kib >> 10
         ));
     }
     texts
@@ -106,13 +106,13 @@ pub(super) fn show(
     show_taken(out, outcome)?;
     show_datagrams(out, outcome)?;
     show_resources(out, outcome)?;
-    if outcome.troubles.count > 0 {
+    if outcome.heard.troubles.count > 0 {
         writeln!(
             out,
             "\n{} times something had to be tried again:",
-            outcome.troubles.count
+            outcome.heard.troubles.count
         )?;
-        for text in outcome.troubles.examples.iter().take(5) {
+        for text in outcome.heard.troubles.examples.iter().take(5) {
             writeln!(out, "  {text}")?;
         }
     }
@@ -134,7 +134,7 @@ fn show_sent(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
         "| broadcaster | streams | killed | messages | MB | datagrams | failed or unsent | of killed ones |"
     )?;
     writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|")?;
-    for (role, output) in BROADCASTERS.iter().zip(&outcome.book.outputs) {
+    for (role, output) in BROADCASTERS.iter().zip(&outcome.heard.book.outputs) {
         let sent = &output.sent;
         writeln!(
             out,
@@ -162,10 +162,10 @@ fn show_fates(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
         out,
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|"
     )?;
-    for (role, output) in BROADCASTERS.iter().zip(&outcome.book.outputs) {
+    for (role, output) in BROADCASTERS.iter().zip(&outcome.heard.book.outputs) {
         show_sum(out, role.name, &output.sum)?;
     }
-    show_sum(out, "all", &outcome.book.total())
+    show_sum(out, "all", &outcome.heard.book.total())
 }
 
 fn show_sum(out: &mut dyn Write, name: &str, sum: &Sum) -> io::Result<()> {
@@ -198,7 +198,7 @@ fn show_taken(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
         out,
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     )?;
-    for (role, input) in LISTENERS.iter().zip(&outcome.book.inputs) {
+    for (role, input) in LISTENERS.iter().zip(&outcome.heard.book.inputs) {
         let (found, aside) = (&input.found, &input.aside);
         writeln!(
             out,
@@ -236,6 +236,7 @@ fn show_datagrams(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     )?;
     let mut all = Aside::default();
     outcome
+        .heard
         .book
         .inputs
         .iter()
@@ -285,13 +286,13 @@ fn show_resources(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     writeln!(
         out,
         "\nWhat a process kept when it had closed everything: {:.1} MiB at most.",
-        outcome.kept_kib as f64 / 1024.0
+        outcome.heard.kept_kib as f64 / 1024.0
     )
 }
 
 /// The account for programs: sums, and each stream.
 pub(super) fn json(outcome: &Outcome, options: &Options, verdict: &[String]) -> Value {
-    let book = &outcome.book;
+    let book = &outcome.heard.book;
     let streams: Vec<Value> = book
         .streams
         .iter()
@@ -314,8 +315,8 @@ pub(super) fn json(outcome: &Outcome, options: &Options, verdict: &[String]) -> 
         "streams": streams,
         "cable": outcome.inflicted,
         "processes": courses,
-        "kept_kib": outcome.kept_kib,
-        "troubles": outcome.troubles,
+        "kept_kib": outcome.heard.kept_kib,
+        "troubles": outcome.heard.troubles,
         "verdict": verdict,
     })
 }

@@ -22,6 +22,10 @@ pub(super) enum Fault {
     Stopped,
     /// Loss, duplication, disorder and corruption at once.
     Storm,
+    /// The interfaces of both hosts are down, and up again afterwards.
+    LinkDown,
+    /// The interfaces of both hosts are deleted, and made anew afterwards.
+    LinkGone,
 }
 
 impl Fault {
@@ -34,13 +38,15 @@ impl Fault {
             Self::Partition => "partition",
             Self::Stopped => "a listener stopped",
             Self::Storm => "all at once",
+            Self::LinkDown => "interfaces down",
+            Self::LinkGone => "interfaces deleted",
         }
     }
 }
 
 /// The faults of a cycle and how long they are beside each other. A phase is added
 /// here, and what it does in `world`.
-const CYCLE: [(Fault, u64); 9] = [
+const CYCLE: [(Fault, u64); 13] = [
     (Fault::Clean, 6),
     (Fault::Loss, 8),
     (Fault::Disorder, 8),
@@ -50,10 +56,14 @@ const CYCLE: [(Fault, u64); 9] = [
     (Fault::Storm, 8),
     (Fault::Stopped, 4),
     (Fault::Clean, 4),
+    (Fault::LinkDown, 2),
+    (Fault::Clean, 4),
+    (Fault::LinkGone, 2),
+    (Fault::Clean, 6),
 ];
 
 /// How long a cycle is, about.
-const CYCLE_SECONDS: u64 = 54;
+const CYCLE_SECONDS: u64 = 57;
 
 /// How often a broadcaster is killed, about.
 const KILL_EVERY: u64 = 15;
@@ -142,7 +152,7 @@ fn kills(faulty: Duration, dice: &mut Dice) -> Vec<Kill> {
 mod tests {
     use super::*;
 
-    const ALL: [Fault; 7] = [
+    const ALL: [Fault; 9] = [
         Fault::Clean,
         Fault::Loss,
         Fault::Disorder,
@@ -150,11 +160,13 @@ mod tests {
         Fault::Partition,
         Fault::Stopped,
         Fault::Storm,
+        Fault::LinkDown,
+        Fault::LinkGone,
     ];
 
     #[test]
     fn every_fault_has_its_turn_however_short_or_long_it_is() {
-        for seconds in [5, 60, 120, 1800] {
+        for seconds in [5, 60, 115, 120, 1800] {
             let total = Duration::from_secs(seconds);
             let schedule = Schedule::new(total, 1);
             for fault in ALL {

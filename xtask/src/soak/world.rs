@@ -16,7 +16,12 @@ pub(super) const INTERFACE: &str = "v0";
 pub(super) struct World {
     left: Namespace,
     right: Namespace,
-    cable: Forwarder,
+    /// `None` while the interfaces are gone.
+    cable: Option<Forwarder>,
+    seed: u64,
+    fault: Fault,
+    /// What cables did that are no more.
+    earlier: Inflicted,
 }
 
 /// What was done to datagrams on their way, both ways together.
@@ -36,9 +41,25 @@ pub(super) struct Inflicted {
 
 impl World {
     pub(super) fn new(seed: u64) -> io::Result<Self> {
-        let (left, right) = (Namespace::new()?, Namespace::new()?);
-        let cable = Forwarder::between(&left, INTERFACE, &right, INTERFACE, seed)?;
-        Ok(Self { left, right, cable })
+        let mut world = Self {
+            left: Namespace::new()?,
+            right: Namespace::new()?,
+            cable: None,
+            seed,
+            fault: Fault::Clean,
+            earlier: Inflicted::default(),
+        };
+        world.lay_cable()?;
+        Ok(world)
+    }
+
+    /// Makes the interfaces of both hosts, under new indices.
+    fn lay_cable(&mut self) -> io::Result<()> {
+        self.seed += 1;
+        let ends = (&self.left, &self.right);
+        let cable = Forwarder::between(ends.0, INTERFACE, ends.1, INTERFACE, self.seed)?;
+        self.cable = Some(cable);
+        Ok(())
     }
 
     pub(super) fn host(&self, host: Host) -> &Namespace {
@@ -49,15 +70,47 @@ impl World {
     }
 
     /// From now on, this fault and no other. A stopped listener is not the network's.
-    pub(super) fn inflict(&self, fault: Fault) {
-        self.cable.set(faults(fault));
+    pub(super) fn inflict(&mut self, fault: Fault) -> io::Result<()> {
+        match std::mem::replace(&mut self.fault, fault) {
+            Fault::LinkDown => self.links("up")?,
+            Fault::LinkGone => self.lay_cable()?,
+            _ => {}
+        }
+        if let Some(cable) = &self.cable {
+            cable.set(faults(fault));
+        }
+        match fault {
+            Fault::LinkDown => self.links("down"),
+            Fault::LinkGone => {
+                self.remove_cable();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn links(&self, to: &str) -> io::Result<()> {
+        for host in [&self.left, &self.right] {
+            host.ip(&["link", "set", INTERFACE, to])?;
+        }
+        Ok(())
+    }
+
+    fn remove_cable(&mut self) {
+        if let Some(cable) = self.cable.take() {
+            for direction in [Direction::Right, Direction::Left] {
+                self.earlier.add(&cable.counts(direction));
+            }
+        }
     }
 
     /// Counts what was done; all traffic has ended.
     pub(super) fn inflicted(&self) -> io::Result<Inflicted> {
-        let mut sum = Inflicted::default();
-        for direction in [Direction::Right, Direction::Left] {
-            sum.add(&self.cable.settle(direction)?);
+        let mut sum = self.earlier;
+        if let Some(cable) = &self.cable {
+            for direction in [Direction::Right, Direction::Left] {
+                sum.add(&cable.settle(direction)?);
+            }
         }
         for host in [&self.left, &self.right] {
             sum.checksum_errors += host.snmp6("Udp6InCsumErrors")?;
@@ -80,7 +133,7 @@ impl Inflicted {
 
 fn faults(fault: Fault) -> Faults {
     match fault {
-        Fault::Clean | Fault::Stopped => Faults::default(),
+        Fault::Clean | Fault::Stopped | Fault::LinkDown | Fault::LinkGone => Faults::default(),
         Fault::Loss => Faults {
             loss: 0.01,
             ..Faults::default()
