@@ -166,7 +166,6 @@ pub(crate) struct Heard {
     pub(crate) crc_mismatch: u64,
     pub(crate) unclaimed: u64,
     pub(crate) pending: u64,
-    pub(crate) pending_bytes: usize,
 
     pub(crate) taken: u64,
     pub(crate) dropped_oldest: u64,
@@ -323,7 +322,6 @@ fn received(all: &ListenerStatistics) -> Heard {
         crc_mismatch: all.crc_mismatch,
         unclaimed: all.unclaimed,
         pending: messages.pending(),
-        pending_bytes: all.reassembly_bytes,
         streams: all.streams.iter().map(Stream::of).collect(),
         ..Heard::default()
     }

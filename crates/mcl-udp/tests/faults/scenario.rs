@@ -253,7 +253,7 @@ impl Accounts {
         assert_eq!((heard.wrong, heard.twice), (0, 0), "{self:#?}");
         assert_eq!((heard.panics, heard.undecodable), (0, 0), "{self:#?}");
         assert_eq!((heard.foreign, heard.receive_errors), (0, 0), "{self:#?}");
-        assert_eq!((heard.pending, heard.pending_bytes), (0, 0), "{self:#?}");
+        assert_eq!(heard.pending, 0, "{self:#?}");
         // Every datagram that reached the listener's host is in one place.
         if self.cable.corrupted_anywhere == 0 {
             let counted = heard.fed + kernel.checksum + kernel.buffer;
