@@ -3,6 +3,8 @@
 use mcl_net::{Foreign, ReceiveBuffer};
 use mcl_wire::{Account, Counters, StreamId, StreamReport};
 
+use crate::interface::InterfaceChanges;
+
 /// What a listener has received and lost so far, each loss by its cause.
 ///
 /// A snapshot: take it as often as you like, while messages arrive.
@@ -23,8 +25,11 @@ pub struct ListenerStatistics {
     pub receive_buffer: ReceiveBuffer,
     /// How often the kernel dropped for want of room in that buffer: a
     /// diagnostic that explains missing datagrams but counts buffers, not
-    /// datagrams. `None` if it cannot be read from the calling thread.
+    /// datagrams. `None` if it cannot be read from the calling thread. It goes on
+    /// when the listener joins anew.
     pub kernel_drops: Option<u64>,
+    /// How often the interface was away, and what came of it.
+    pub interface: InterfaceChanges,
     /// Bytes of messages under reassembly.
     pub reassembly_bytes: usize,
 }

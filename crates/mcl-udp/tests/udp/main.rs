@@ -19,6 +19,7 @@
 //! - `handles`: the rest of what handles offer: closing, `try_publish`, ignoring,
 //!   checksums, the environment, metadata, `Debug`, `Send`.
 //! - `idle`: nothing wakes while nothing arrives.
+//! - `recovery`: interfaces that go away and come back, or come late.
 //! - `rest`: what a listener keeps when nothing arrives any more.
 //! - `support`: a network of one's own, patience, child processes.
 
@@ -43,6 +44,7 @@ mod lifecycle;
 mod mtu;
 mod pull;
 mod queues;
+mod recovery;
 mod rest;
 mod sizes;
 mod support;

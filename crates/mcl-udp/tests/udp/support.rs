@@ -310,6 +310,7 @@ fn child_process() {
         "churn" => crate::lifecycle::churn(),
         "environment" => crate::handles::environment(),
         "idle" => crate::idle::idle(),
+        "away" => crate::recovery::away(),
         "idle hundred" => crate::rest::hundred(),
         "rest" => crate::rest::rest(),
         "idle coalescer" => crate::coalescing::idle(),
