@@ -110,14 +110,7 @@ impl Book {
                 .objections
                 .add(format!("stream {id:016x} ended and never began"));
         };
-        let all = &mut self.outputs[stream.broadcaster].sent;
-        all.numbers += sent.numbers;
-        all.messages += sent.messages;
-        all.bytes += sent.bytes;
-        all.datagrams += sent.datagrams;
-        all.failed += sent.failed;
-        all.unsent += sent.unsent;
-        all.restarted += sent.restarted;
+        self.outputs[stream.broadcaster].sent.add(&sent);
         self.end(id, End::Closed(sent.numbers), at);
     }
 

@@ -133,14 +133,9 @@ impl Process {
         })?;
         let ends = Instant::now() + Duration::from_secs(self.dice.between(LIFE.0, LIFE.1));
         let mut pace = Pace::new(self.role, self.task.load);
-        let mut key = Key {
-            broadcaster: self.task.role as u8,
-            life,
-            index: 0,
-        };
         while !stop.is_set() && Instant::now() < ends {
             let before = station.statistics();
-            if !self.publish(station, &mut key)? {
+            if !self.publish(station, life, before.numbers)? {
                 stop.sleep(AFTER_FAILURE);
             }
             let after = station.statistics();
@@ -160,28 +155,28 @@ impl Process {
         })
     }
 
-    /// Publishes the next message, or some; `false` if that fails.
-    fn publish(&mut self, station: &Station, key: &mut Key) -> io::Result<bool> {
+    /// Publishes the next message, or some, whose numbers are those from `next` on;
+    /// `false` if that fails.
+    fn publish(&mut self, station: &Station, life: u32, next: u64) -> io::Result<bool> {
         let count = match self.role.publishing {
             Publishing::Batches => self.dice.between(1, BATCH),
             _ => 1,
         };
-        self.ledger.begin(station.statistics().numbers + count)?;
-        let (least, most) = self.role.len;
-        let first = key.index;
-        key.index += count as u32;
-        if count == 1 {
-            let key = Key {
-                index: first,
-                ..*key
-            };
+        self.ledger.begin(next + count)?;
+        let (seed, (least, most)) = (self.task.seed, self.role.len);
+        let key = |number: u64| Key {
+            broadcaster: self.task.role as u8,
+            life,
+            index: number as u32,
+        };
+        if self.role.publishing != Publishing::Batches {
             let len = self.dice.log_uniform(least, most);
-            return Ok(station.publish(self.task.seed, self.role, key, len, &mut self.payload));
+            return Ok(station.publish(seed, self.role, key(next), len, &mut self.payload));
         }
-        let payloads = (first..key.index).map(|index| {
+        let payloads = (next..next + count).map(|number| {
             let len = self.dice.log_uniform(least, most);
             let mut payload = Vec::new();
-            fill(self.task.seed, Key { index, ..*key }, len, &mut payload);
+            fill(seed, key(number), len, &mut payload);
             payload
         });
         Ok(station.publish_batch(payloads))
@@ -208,6 +203,7 @@ fn sent(statistics: &BroadcasterStatistics) -> Sent {
         failed: statistics.failed,
         unsent: statistics.unsent,
         restarted: statistics.restarted,
+        rejoined: statistics.interface.rejoined,
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Key {
     pub(super) broadcaster: u8,
     /// Which of its lives: each is a stream.
     pub(super) life: u32,
-    /// Which message of that life, from 0.
+    /// The number of the message in that stream.
     pub(super) index: u32,
 }
 

@@ -257,5 +257,6 @@ fn aside(
         kernel_drops: statistics.kernel_drops.unwrap_or(0),
         receive_errors: statistics.receive_errors,
         departed: wire.departed.streams,
+        rejoined: statistics.interface.rejoined,
     }
 }

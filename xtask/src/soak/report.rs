@@ -10,7 +10,7 @@ use super::ear::{QUEUED, REASSEMBLY};
 use super::options::Options;
 use super::resources::Course;
 use super::roles::{BROADCASTERS, LISTENERS};
-use super::words::Aside;
+use super::words::{Aside, Sent};
 
 /// What a process holds beyond what it is told to: code, stacks, threads' arenas, the
 /// kernel's view of shared pages.
@@ -113,7 +113,7 @@ pub(super) fn show(
             outcome.heard.troubles.count
         )?;
         for text in outcome.heard.troubles.examples.iter().take(5) {
-            writeln!(out, "  {text}")?;
+            writeln!(out, "  {}", text.lines().next().unwrap_or_default())?;
         }
     }
     match verdict {
@@ -234,7 +234,13 @@ fn show_datagrams(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
         did.overflowed,
         did.checksum_errors
     )?;
-    let mut all = Aside::default();
+    let (mut all, mut sent) = (Aside::default(), Sent::default());
+    outcome
+        .heard
+        .book
+        .outputs
+        .iter()
+        .for_each(|output| sent.add(&output.sent));
     outcome
         .heard
         .book
@@ -244,7 +250,7 @@ fn show_datagrams(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     writeln!(
         out,
         "The listeners counted {} datagrams missing, {} late, {} double, {} stale, {} malformed, {} foreign; \
-         {} buffers dropped by their kernels, {} errors of their sockets.",
+         {} buffers dropped by their kernels, {} errors of their sockets; they joined anew {} times, broadcasters {} times.",
         all.missing_datagrams,
         all.late_datagrams,
         all.duplicate_datagrams,
@@ -253,6 +259,8 @@ fn show_datagrams(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
         all.foreign,
         all.kernel_drops,
         all.receive_errors,
+        all.rejoined,
+        sent.rejoined,
     )
 }
 

@@ -42,6 +42,21 @@ pub(super) struct Sent {
     pub(super) failed: u64,
     pub(super) unsent: u64,
     pub(super) restarted: u64,
+    /// How often sending went on over another interface index.
+    pub(super) rejoined: u64,
+}
+
+impl Sent {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.numbers += other.numbers;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.datagrams += other.datagrams;
+        self.failed += other.failed;
+        self.unsent += other.unsent;
+        self.restarted += other.restarted;
+        self.rejoined += other.rejoined;
+    }
 }
 
 /// What a listener found itself, looking at each message.
@@ -89,6 +104,8 @@ pub(super) struct Aside {
     pub(super) receive_errors: u64,
     /// Streams that lost their place.
     pub(super) departed: u64,
+    /// How often the group was joined anew.
+    pub(super) rejoined: u64,
 }
 
 impl Aside {
@@ -107,6 +124,7 @@ impl Aside {
         self.kernel_drops += other.kernel_drops;
         self.receive_errors += other.receive_errors;
         self.departed += other.departed;
+        self.rejoined += other.rejoined;
     }
 }
 
