@@ -28,6 +28,8 @@ pub(super) struct Outcome {
     /// By place: broadcasters, listeners, and this process itself.
     pub(super) courses: Vec<Course>,
     pub(super) inflicted: Inflicted,
+    /// How often the interfaces were deleted and made anew.
+    pub(super) made_anew: u64,
     pub(super) lasted: Duration,
     pub(super) interrupted: bool,
 }
@@ -38,6 +40,7 @@ pub(super) struct Conductor {
     total: Duration,
     begun: Instant,
     phase: Option<Phase>,
+    made_anew: u64,
     interrupted: Arc<AtomicBool>,
     courses: Vec<Course>,
 }
@@ -51,6 +54,7 @@ impl Conductor {
             total,
             begun: Instant::now(),
             phase: None,
+            made_anew: 0,
             interrupted,
             courses: vec![Course::default(); PARTIES + 1],
         })
@@ -71,6 +75,7 @@ impl Conductor {
             heard: self.stage.heard,
             courses: self.courses,
             inflicted,
+            made_anew: self.made_anew,
             lasted,
             interrupted: self.interrupted.load(Ordering::Relaxed),
         })
@@ -108,6 +113,7 @@ impl Conductor {
         if let Some(phase) = self.phase.filter(stopped) {
             self.stage.signal(phase.victim, "CONT")?;
         }
+        self.made_anew += u64::from(self.phase.is_some_and(|it| it.fault == Fault::LinkGone));
         let fault = to.map_or(Fault::Clean, |phase| phase.fault);
         self.stage.world.inflict(fault)?;
         if let Some(phase) = to.filter(stopped) {

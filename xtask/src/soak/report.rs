@@ -49,6 +49,15 @@ pub(super) fn verdict(outcome: &Outcome, options: &Options) -> Vec<String> {
             texts.push(format!("{what}: and {more} more"));
         }
     }
+    for (role, input) in LISTENERS.iter().zip(&outcome.heard.book.inputs) {
+        let (had_to, did) = (outcome.made_anew, input.aside.rejoined);
+        if role.stays.is_none() && did < had_to {
+            texts.push(format!(
+                "interfaces: {} joined anew {did} times, not {had_to}",
+                role.name
+            ));
+        }
+    }
     for (slot, course) in outcome.courses.iter().enumerate() {
         let (name, most) = bound(slot);
         if course.peak.rss_kib > most {
@@ -224,7 +233,7 @@ fn show_datagrams(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     writeln!(
         out,
         "\nThe cable had {} datagrams: {} lost, {} partitioned, {} corrupted, {} doubled, {} held back, {} too many for it. \
-         The kernels found {} wrong checksums.",
+         The kernels found {} wrong checksums, once for each socket.",
         did.datagrams,
         did.lost,
         did.partitioned,
@@ -250,7 +259,7 @@ fn show_datagrams(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     writeln!(
         out,
         "The listeners counted {} datagrams missing, {} late, {} double, {} stale, {} malformed, {} foreign; \
-         {} buffers dropped by their kernels, {} errors of their sockets; they joined anew {} times, broadcasters {} times.",
+         their kernels dropped {} buffers, those with wrong checksums among them; {} errors of their sockets. The interfaces were made anew {} times: listeners joined anew {} times, broadcasters {} times.",
         all.missing_datagrams,
         all.late_datagrams,
         all.duplicate_datagrams,
@@ -259,6 +268,7 @@ fn show_datagrams(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
         all.foreign,
         all.kernel_drops,
         all.receive_errors,
+        outcome.made_anew,
         all.rejoined,
         sent.rejoined,
     )
@@ -322,6 +332,7 @@ pub(super) fn json(outcome: &Outcome, options: &Options, verdict: &[String]) -> 
         "listeners": LISTENERS.iter().zip(&book.inputs).map(|(role, it)| json!({ "name": role.name, "account": it })).collect::<Vec<_>>(),
         "streams": streams,
         "cable": outcome.inflicted,
+        "interfaces_made_anew": outcome.made_anew,
         "processes": courses,
         "kept_kib": outcome.heard.kept_kib,
         "troubles": outcome.heard.troubles,
