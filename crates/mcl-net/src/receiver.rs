@@ -250,7 +250,10 @@ impl Receiver {
     pub fn hear(&mut self) -> bool {
         let own = self.interface.map(NonZeroU32::get);
         let heard = self.changes.hear(own, self.hears_all);
-        self.doubtful |= heard == Notice::Gone;
+        if heard == Notice::Gone {
+            self.doubtful = true;
+            self.leave();
+        }
         heard > Notice::Nothing
     }
 
@@ -258,6 +261,18 @@ impl Receiver {
     /// for when that is away, and may come back as another one.
     pub fn hear_of_all(&mut self, all: bool) {
         self.hears_all = all;
+    }
+
+    /// Ends a membership that is gone with its interface. The kernel knows it by index: to
+    /// leave only when there is an interface of that index again would be at the
+    /// expense of those who have joined there by then.
+    fn leave(&mut self) {
+        if let Some(index) = self.interface {
+            // Fails if that is done already.
+            let _ = self
+                .socket
+                .leave_multicast_v6(&self.group.address(), index.get());
+        }
     }
 
     /// Makes one descriptor of all: [`AsFd`] gives one then that is readable when

@@ -102,6 +102,8 @@ pub struct Sender {
     /// When to connect anew; `None` if the kernel does not tell, and then the socket
     /// is not connected.
     changes: Option<Changes>,
+    /// Whether changes of other interfaces matter.
+    hears_all: bool,
     /// A datagram gathered: the kernel takes short ones faster in one piece.
     gathered: Vec<u8>,
 }
@@ -218,6 +220,7 @@ impl Sender {
             offload: true,
             connected: false,
             changes: Changes::subscribe().ok(),
+            hears_all: false,
             gathered: Vec::with_capacity(DEFAULT_MTU),
         })
     }
@@ -276,7 +279,7 @@ impl Sender {
         let heard = self
             .changes
             .as_mut()
-            .map(|changes| changes.hear(index, false));
+            .map(|changes| changes.hear(index, self.hears_all));
         let changed = heard.is_some_and(|heard| heard > Notice::Nothing);
         if changed {
             self.disconnect();
@@ -285,6 +288,12 @@ impl Sender {
             self.connect();
         }
         changed
+    }
+
+    /// Whether [`attend`](Self::attend) is to tell of changes of all interfaces, not only
+    /// of the one that is sent over.
+    pub fn hear_of_all(&mut self, all: bool) {
+        self.hears_all = all;
     }
 
     /// The group that is sent to.
@@ -780,6 +789,7 @@ mod tests {
             offload: true,
             connected: false,
             changes: None,
+            hears_all: false,
             gathered: Vec::new(),
         };
         assert!(sender.check_train(0, 0).is_ok());

@@ -12,8 +12,7 @@ use crate::shared::Core;
 /// How often it compares what is with what was told, at most.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// What was told last. Compares and tells at most ten times a second, and nothing
-/// while nobody listens.
+/// What was told last. Tells at most ten times a second.
 #[derive(Debug, Default)]
 pub(crate) struct Herald {
     at: Option<Instant>,
@@ -30,28 +29,24 @@ impl Herald {
         self.due
     }
 
-    /// Something came, or it is due.
+    /// To be called before waiting, so that what the last datagrams brought is told.
     pub(crate) fn attend(&mut self, now: Instant, hub: &Hub, core: &Core, receiver: &Receiver) {
-        if !hub.is_wanted() {
-            if self.at.is_some() {
-                *self = Self::default();
-            }
-            return;
-        }
         if let Some(at) = self.at.filter(|at| now.duration_since(*at) < EVERY) {
             self.due = Some(at + EVERY);
             return;
         }
-        (self.at, self.due) = (Some(now), None);
-        self.tell_streams(hub, core);
-        self.tell_drops(hub, receiver);
+        self.due = None;
+        let told = [self.tell_streams(hub, core), self.tell_drops(hub, receiver)];
+        if told.contains(&true) {
+            self.at = Some(now);
+        }
     }
 
-    fn tell_streams(&mut self, hub: &Hub, core: &Core) {
+    fn tell_streams(&mut self, hub: &Hub, core: &Core) -> bool {
         let counters = core.demux.counters();
         let now = (counters.streams_started, counters.departed.streams);
         if (self.started, self.departed) == now {
-            return;
+            return false;
         }
         (self.started, self.departed) = now;
         let streams: HashSet<_> = core.demux.streams().map(|stream| stream.id).collect();
@@ -62,14 +57,17 @@ impl Herald {
             hub.post(|| Event::StreamStarted { stream });
         }
         self.streams = streams;
+        true
     }
 
-    fn tell_drops(&mut self, hub: &Hub, receiver: &Receiver) {
+    fn tell_drops(&mut self, hub: &Hub, receiver: &Receiver) -> bool {
         let total = receiver.drops_noted();
-        if total > self.drops {
-            self.drops = total;
-            let remedy = receiver.receive_buffer().remedy();
-            hub.post(|| Event::KernelDropped { total, remedy });
+        if total <= self.drops {
+            return false;
         }
+        self.drops = total;
+        let remedy = receiver.receive_buffer().remedy();
+        hub.post(|| Event::KernelDropped { total, remedy });
+        true
     }
 }

@@ -110,7 +110,11 @@ impl Intake {
         deadline: Option<Instant>,
         go_on: impl Fn() -> bool,
     ) -> io::Result<Woke> {
-        let due = self.due(&lock(core));
+        let due = {
+            let core = lock(core);
+            self.tell(&core);
+            self.due(&core)
+        };
         let until = deadline.into_iter().chain(due).min();
         let woke = self.wait_for_some(core, until, go_on);
         self.attend(core, woke)
@@ -165,6 +169,7 @@ impl Intake {
         let woke = self.receive_now(core);
         if let Ok(Woke::TimedOut) = woke {
             self.watch.ask(Instant::now(), &mut self.receiver);
+            self.tell(&lock(core));
         }
         self.attend(core, woke)
     }
@@ -284,8 +289,15 @@ impl Intake {
             self.trains.truncate(1);
             self.trains.shrink_to_fit();
         }
+    }
+
+    /// Tells who takes events what came of the last datagrams.
+    fn tell(&mut self, core: &Core) {
         let hub = self.watch.place().hub();
-        self.herald.attend(now, hub, &core, &self.receiver);
+        if hub.is_wanted() {
+            self.herald
+                .attend(Instant::now(), hub, core, &self.receiver);
+        }
     }
 
     /// Takes datagrams that were received in until a handful of messages are

@@ -95,8 +95,8 @@ impl Line {
     }
 
     /// Looks for the interface, and sends over it from now on; the error that is to be
-    /// told if there is none. `true` if it is another one than before.
-    fn find(&mut self) -> Result<bool, Option<SendErrorKind>> {
+    /// told if there is none.
+    fn find(&mut self) -> Result<(), Option<SendErrorKind>> {
         let interface = match self.finder.find() {
             Ok(interface) => interface,
             Err(error) if matches!(error.refusal(), Refusal::Look(_)) => {
@@ -105,25 +105,25 @@ impl Line {
             }
             Err(error) => {
                 self.place.refused(&error);
-                self.away = true;
+                self.sender.hear_of_all(true);
                 // One that was there has an error of its own.
                 let awaited = self.sender.interface().is_none();
                 let reason = error.into();
                 return Err(awaited.then_some(SendErrorKind::NoInterface { reason }));
             }
         };
+        self.sender.hear_of_all(false);
         if self.sender.interface() == Some(interface.index()) {
-            return Ok(false);
+            self.place.found(interface, false);
+            return Ok(());
         }
         if let Err(error) = self.sender.move_to(&interface) {
             self.place.failed();
             self.place.lost(error.to_string(), Vec::new());
-            self.away = true;
             return Err(None);
         }
         self.place.found(interface, true);
-        self.away = false;
-        Ok(true)
+        Ok(())
     }
 
     /// After sending failed for want of the interface: whether it is worth another try
@@ -138,8 +138,9 @@ impl Line {
         }
         match self.find() {
             // The same, too: it has just become usable.
-            Ok(_) => true,
+            Ok(()) => true,
             Err(kind) => {
+                self.away = true;
                 if let Some(kind) = kind {
                     error.kind = kind;
                 }
