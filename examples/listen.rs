@@ -10,7 +10,8 @@ use mcl_udp::{Connection, Listener};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let connection = Connection::from_env()?;
     let listener = Listener::<String>::open(&connection)?;
-    println!("listening to {connection} on {}", listener.interface());
+    let interface = listener.interface().ok_or("the interface is gone")?;
+    println!("listening to {connection} on {interface}");
     for message in &listener.queue() {
         match message {
             Ok(message) => println!("{}: {}", message.sender, message.payload),

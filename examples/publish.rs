@@ -21,10 +21,8 @@ use mcl_udp::{Broadcaster, Connection};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let connection = Connection::from_env()?;
     let broadcaster = Broadcaster::<str>::open(&connection)?;
-    println!(
-        "publishing to {connection} on {}; type a line",
-        broadcaster.interface()
-    );
+    let interface = broadcaster.interface().ok_or("the interface is gone")?;
+    println!("publishing to {connection} on {interface}; type a line");
     for line in io::stdin().lines() {
         broadcaster.publish(&line?)?;
     }

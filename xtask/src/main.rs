@@ -7,6 +7,7 @@ mod loss;
 mod netsetup;
 #[cfg(test)]
 mod readme;
+mod soak;
 mod test;
 mod versus;
 
@@ -27,6 +28,11 @@ Usage: cargo xtask <command>
       --persist         also write the buffer sizes to sysctl.d
   test [-- filter...]   the whole test suite, in private network namespaces
   loss [series]         how much is lost with and without pacing (10 series)
+  soak [option...]      many processes and faults, for long, and the account of all messages
+      --seconds N       how long (120)
+      --seed N          what chance follows from (another one each time)
+      --load MB/S       what all broadcasters send together (12)
+      --out FILE        the account as JSON
   versus [option...]    this library, bare sockets, LCM and Cyclone DDS side by side
       --quick           under two minutes, for a first look
       --pairs N         alternating pairs of runs for each ratio (5)
@@ -66,6 +72,10 @@ fn dispatch(arguments: &[String]) -> Outcome {
         loss::INSIDE => loss::inside(rest),
         loss::LISTENER => loss::listener(rest),
         "netsetup" => netsetup::main(rest),
+        "soak" => soak::main(rest),
+        soak::INSIDE => soak::inside(rest),
+        soak::BROADCASTER => soak::broadcaster(rest),
+        soak::LISTENER => soak::listener(rest),
         "test" => test::main(rest),
         test::INSIDE => test::inside(rest),
         "versus" => versus::main(rest),

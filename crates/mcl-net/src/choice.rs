@@ -3,16 +3,25 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
+use std::os::fd::AsFd;
 use std::str::FromStr;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
 use crate::interface::route_to;
+use crate::netlink::Changes;
+use crate::receiver::poll_timeout;
 use crate::{Group, Interface, InterfaceError, Reason, Usability, interfaces};
 
 /// The longest name that Linux gives an interface or an alternative name, in bytes
 /// (`ALTIFNAMSIZ - 1`, linux/if.h).
 const MAX_NAME_LEN: usize = 127;
+
+/// How soon after a look the next one is worth it: changes come in bursts.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Which interface a socket is to use.
 ///
@@ -103,27 +112,135 @@ pub enum ParseChoiceError {
 /// [`ChooseError`] with the candidates, and why each is usable or not, when the
 /// choice finds none, finds several, or finds one that cannot carry IPv6 multicast.
 pub fn choose(choice: &InterfaceChoice, group: &Group) -> Result<Interface, ChooseError> {
-    let refuse = |refusal, candidates| {
-        Err(ChooseError(Box::new(Refused {
-            choice: choice.clone(),
-            group: *group,
+    Finder::new(choice.clone(), *group).find()
+}
+
+/// Finds the interface that a choice means, and finds it again when it was away.
+///
+/// Until it has found one, it goes by the choice. From then on it looks for that one:
+///
+/// | chosen by | found again |
+/// |---|---|
+/// | name | by this name; renamed while it is there: by its index |
+/// | address | wherever the address is |
+/// | index | by its index; deleted (an index does not come back): by the name it had |
+/// | the system | by its index, else by the name it had: never another network |
+#[derive(Clone, Debug)]
+pub struct Finder {
+    choice: InterfaceChoice,
+    group: Group,
+    last: Option<(NonZeroU32, String)>,
+}
+
+impl Finder {
+    /// Has found nothing yet.
+    #[must_use]
+    pub fn new(choice: InterfaceChoice, group: Group) -> Self {
+        Self {
+            choice,
+            group,
+            last: None,
+        }
+    }
+
+    /// The choice.
+    #[must_use]
+    pub fn choice(&self) -> &InterfaceChoice {
+        &self.choice
+    }
+
+    /// Looks, and remembers what it finds.
+    ///
+    /// # Errors
+    /// As [`choose`].
+    pub fn find(&mut self) -> Result<Interface, ChooseError> {
+        let all = interfaces().map_err(|error| self.refused(Refusal::Look(error), Vec::new()))?;
+        match self.select(&all) {
+            Ok(interface) => {
+                self.last = Some((interface.index(), interface.name().to_owned()));
+                Ok(interface.clone())
+            }
+            Err(refusal) => Err(self.refused(refusal, all)),
+        }
+    }
+
+    /// Looks until there is one, or until `deadline`; sleeps in between, until
+    /// something changes.
+    ///
+    /// # Errors
+    /// As [`choose`], with the state of things at the end.
+    pub fn wait(&mut self, deadline: Instant) -> Result<Interface, ChooseError> {
+        // Before the first look, so that no change is missed.
+        let mut changes = Changes::subscribe().ok();
+        loop {
+            let refused = match self.find() {
+                Err(refused) if Instant::now() < deadline => refused,
+                done => return done,
+            };
+            if !matches!(refused.refusal(), Refusal::Look(_))
+                && let Some(changes) = &mut changes
+            {
+                await_change(changes, deadline);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            thread::sleep(LOOK_EVERY.min(left));
+        }
+    }
+
+    fn refused(&self, refusal: Refusal, candidates: Vec<Interface>) -> ChooseError {
+        ChooseError(Box::new(Refused {
+            choice: self.choice.clone(),
+            group: self.group,
             refusal,
             candidates,
-        })))
-    };
-    let all = match interfaces() {
-        Ok(all) => all,
-        Err(error) => return refuse(Refusal::Look(error), Vec::new()),
-    };
-    let found = match choice {
-        InterfaceChoice::System => system_choice(&all, group),
-        InterfaceChoice::Name(name) => the_one(&all, |interface| interface.answers_to(name)),
-        InterfaceChoice::Index(index) => the_one(&all, |interface| interface.index() == *index),
-        InterfaceChoice::Address(address) => the_one(&all, |interface| interface.has(*address)),
-    };
-    match found {
-        Ok(interface) => Ok(interface.clone()),
-        Err(refusal) => refuse(refusal, all),
+        }))
+    }
+
+    fn select<'a>(&self, all: &'a [Interface]) -> Result<&'a Interface, Refusal> {
+        let Some((index, name)) = &self.last else {
+            return select(&self.choice, &self.group, all);
+        };
+        let same = |interface: &Interface| interface.index() == *index;
+        let named = |name: &str| the_one(all, |interface| interface.answers_to(name));
+        match &self.choice {
+            InterfaceChoice::Name(name) if !any(all, |it| it.answers_to(name)) => {
+                the_one(all, same)
+            }
+            InterfaceChoice::Name(name) => named(name),
+            InterfaceChoice::Address(address) if any(all, |it| same(it) && it.has(*address)) => {
+                the_one(all, same)
+            }
+            InterfaceChoice::Address(_) => select(&self.choice, &self.group, all),
+            InterfaceChoice::System | InterfaceChoice::Index(_) if any(all, same) => {
+                the_one(all, same)
+            }
+            InterfaceChoice::System | InterfaceChoice::Index(_) => named(name),
+        }
+    }
+}
+
+fn any(all: &[Interface], fits: impl Fn(&Interface) -> bool) -> bool {
+    all.iter().any(fits)
+}
+
+fn await_change(changes: &mut Changes, deadline: Instant) {
+    let mut fds = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
+    let left = deadline.saturating_duration_since(Instant::now());
+    // Whatever it says, the next thing is to look.
+    let _ = poll(&mut fds, poll_timeout(left));
+    changes.hear(None, true);
+}
+
+fn select<'a>(
+    choice: &InterfaceChoice,
+    group: &Group,
+    all: &'a [Interface],
+) -> Result<&'a Interface, Refusal> {
+    match choice {
+        InterfaceChoice::System => system_choice(all, group),
+        InterfaceChoice::Name(name) => the_one(all, |interface| interface.answers_to(name)),
+        InterfaceChoice::Index(index) => the_one(all, |interface| interface.index() == *index),
+        InterfaceChoice::Address(address) => the_one(all, |interface| interface.has(*address)),
     }
 }
 
@@ -347,6 +464,97 @@ mod tests {
         for text in ["", "a b", "fe80::1%eth0", "a/b", &"x".repeat(128)] {
             assert!(text.parse::<InterfaceChoice>().is_err(), "{text:?}");
         }
+    }
+
+    /// Recreates `br0`, which gets another index, beside `br1`.
+    fn recreate(namespace: &Namespace) {
+        namespace.ip(&["link", "del", "br0"]).unwrap();
+        namespace.bridge("br0").unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs a private network namespace: cargo xtask test"]
+    fn what_was_found_is_found_again_and_nothing_else_is() {
+        let namespace = Namespace::new().unwrap();
+        namespace.bridge("br0").unwrap();
+        let index = namespace.index("br0").unwrap().to_string();
+        for choice in ["system", "br0", &index] {
+            let found = choose_in(&namespace, choice).unwrap().index();
+            let mut finder = Finder::new(choice.parse().unwrap(), group());
+            namespace.run(|| assert_eq!(finder.find().unwrap().index(), found));
+            namespace.ip(&["link", "del", "br0"]).unwrap();
+            // Not even where the system would choose it.
+            namespace.bridge("br1").unwrap();
+            let error = namespace.run(|| finder.find()).unwrap_err();
+            assert!(matches!(error.refusal(), Refusal::NotFound), "{error}");
+            namespace.bridge("br0").unwrap();
+            let again = namespace.run(|| finder.find()).unwrap();
+            assert_eq!(again.name(), "br0");
+            assert_ne!(again.index(), found);
+            namespace.ip(&["link", "del", "br1"]).unwrap();
+            let last = namespace.index("br0").unwrap().to_string();
+            let add = ["link", "add", "br0", "index", &index, "type", "bridge"];
+            namespace.ip(&["link", "del", "br0"]).unwrap();
+            assert_ne!(last, index);
+            namespace.ip(&add).unwrap();
+            namespace.ip(&["link", "set", "br0", "up"]).unwrap();
+            namespace.wait_until_ready("br0").unwrap();
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a private network namespace: cargo xtask test"]
+    fn an_address_is_followed_and_a_renamed_interface_kept() {
+        let namespace = Namespace::new().unwrap();
+        namespace.bridge("br0").unwrap();
+        namespace.bridge("br1").unwrap();
+        let address = |verb: &str, name: &str| {
+            let words = ["address", verb, "fd34::7/64", "dev", name];
+            namespace.ip(&words).unwrap();
+        };
+        address("add", "br0");
+        let mut by_address = Finder::new("fd34::7".parse().unwrap(), group());
+        let mut by_name = Finder::new("br0".parse().unwrap(), group());
+        let find = |finder: &mut Finder| namespace.run(|| finder.find());
+        assert_eq!(find(&mut by_address).unwrap().name(), "br0");
+        let index = find(&mut by_name).unwrap().index();
+        // On both for a moment: it stays.
+        address("add", "br1");
+        assert_eq!(find(&mut by_address).unwrap().name(), "br0");
+        address("del", "br0");
+        assert_eq!(find(&mut by_address).unwrap().name(), "br1");
+        address("del", "br1");
+        assert!(find(&mut by_address).is_err());
+
+        namespace
+            .ip(&["link", "set", "br0", "name", "br9"])
+            .unwrap();
+        let renamed = find(&mut by_name).unwrap();
+        assert_eq!((renamed.name(), renamed.index()), ("br9", index));
+        namespace.bridge("br0").unwrap();
+        assert_eq!(find(&mut by_name).unwrap().name(), "br0");
+        recreate(&namespace);
+        assert_eq!(find(&mut by_name).unwrap().name(), "br0");
+    }
+
+    #[test]
+    #[ignore = "needs a private network namespace: cargo xtask test"]
+    fn an_interface_is_waited_for_and_no_longer_than_asked() {
+        let namespace = Namespace::new().unwrap();
+        let wait = |millis| {
+            let mut finder = Finder::new("br0".parse().unwrap(), group());
+            namespace.run(|| finder.wait(Instant::now() + Duration::from_millis(millis)))
+        };
+        let before = Instant::now();
+        let error = wait(200).unwrap_err();
+        assert!(matches!(error.refusal(), Refusal::NotFound), "{error}");
+        assert!((200..2000).contains(&before.elapsed().as_millis()));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait(20_000));
+            thread::sleep(Duration::from_millis(100));
+            namespace.bridge("br0").unwrap();
+            assert_eq!(waiting.join().unwrap().unwrap().name(), "br0");
+        });
     }
 
     #[test]

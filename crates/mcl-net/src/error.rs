@@ -54,6 +54,9 @@ pub enum Step {
     Join,
     /// Making the event descriptor by which another thread wakes a receiver.
     Waker,
+    /// Making the netlink socket by which changes of interfaces are heard of, or the
+    /// epoll descriptor that stands for all descriptors of a receiver.
+    Watch,
     /// Preparing receive offload and arrival information.
     ReceiveOffload,
 }
@@ -71,7 +74,7 @@ impl SocketError {
         self.group
     }
 
-    /// The name of the interface it failed on.
+    /// The name of the interface it failed on; empty if there was none yet.
     #[must_use]
     pub fn interface(&self) -> &str {
         &self.interface
@@ -114,11 +117,11 @@ impl fmt::Display for SocketError {
             interface,
             source,
         } = self;
-        write!(
-            f,
-            "cannot {step} for group {group} on interface {interface}: {source}; {}",
-            self.remedy()
-        )
+        write!(f, "cannot {step} for group {group}")?;
+        if !interface.is_empty() {
+            write!(f, " on interface {interface}")?;
+        }
+        write!(f, ": {source}; {}", self.remedy())
     }
 }
 
@@ -144,6 +147,7 @@ impl fmt::Display for Step {
             Self::Bind => f.write_str("bind"),
             Self::Join => f.write_str("join"),
             Self::Waker => f.write_str("create an event descriptor"),
+            Self::Watch => f.write_str("watch for changes of interfaces"),
             Self::ReceiveOffload => f.write_str("prepare receive offload"),
         }
     }
@@ -152,16 +156,23 @@ impl fmt::Display for Step {
 /// Where a set-up stands, so that each of its steps can fail with all it knows.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
-    pub(crate) group: Group,
-    pub(crate) interface: &'a Interface,
+    group: Group,
+    interface: &'a str,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    pub(crate) fn new(group: Group, interface: Option<&'a Interface>) -> Self {
+        Self {
+            group,
+            interface: interface.map_or("", Interface::name),
+        }
+    }
+
     pub(crate) fn fail(&self, step: Step, source: impl Into<io::Error>) -> SocketError {
         SocketError {
             step,
             group: self.group,
-            interface: self.interface.name().to_owned(),
+            interface: self.interface.to_owned(),
             source: source.into(),
         }
     }

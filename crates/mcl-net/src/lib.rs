@@ -47,7 +47,7 @@ mod pacing;
 mod receiver;
 mod sender;
 
-pub use choice::{ChooseError, InterfaceChoice, ParseChoiceError, Refusal, choose};
+pub use choice::{ChooseError, Finder, InterfaceChoice, ParseChoiceError, Refusal, choose};
 pub use error::{SocketError, Step};
 pub use group::{Group, GroupError, Scope};
 pub use interface::{

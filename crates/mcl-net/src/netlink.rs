@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io;
 use std::net::Ipv6Addr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
@@ -30,6 +31,7 @@ use crate::interface::{AddressState, InterfaceAddress};
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const IFLA_ADDRESS: u16 = 1;
@@ -59,6 +61,8 @@ const LINK_HEADER_LEN: usize = 16;
 const ADDRESS_HEADER_LEN: usize = 8;
 const ROUTE_HEADER_LEN: usize = 12;
 const NLA_HEADER_LEN: usize = 4;
+// struct nlmsghdr.
+const NLMSG_HEADER_LEN: usize = 16;
 
 /// The kernel answers from memory; this bounds a kernel that does not.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -66,8 +70,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The kernel cuts a dump into pieces of at most 32 KiB.
 const ANSWER_LEN: usize = 64 * 1024;
 
-/// What a notice of a change is cut to: only that it came matters.
-const NOTICE_LEN: usize = 64;
+/// What a notice of a change is cut to: kind, index and, near the beginning of a
+/// link's attributes, its MTU.
+const NOTICE_LEN: usize = 256;
+
+/// Where the index stands in `struct ifinfomsg` and in `struct ifaddrmsg`.
+const INDEX_AT: usize = 4;
+
+/// Below this MTU (RFC 8200, section 5) the kernel ends IPv6 on a link, and with it
+/// all memberships.
+const LEAST_MTU: u32 = 1280;
 
 /// How many notices are read at once; the rest are for the next time.
 const MOST_NOTICES: usize = 64;
@@ -143,6 +155,18 @@ impl From<LinkFlags> for LinkState {
     }
 }
 
+/// What became known of one link, or of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Notice {
+    /// Nothing.
+    Nothing,
+    /// It changed, or one of its addresses did: look at it.
+    Changed,
+    /// It was deleted, or lost its memberships otherwise, or this may be so because
+    /// notices were missed: join again, whatever is found.
+    Gone,
+}
+
 /// Hears of changes to links and to IPv6 addresses, in the network namespace in
 /// which it was made (rtnetlink(7)).
 #[derive(Debug)]
@@ -163,21 +187,61 @@ impl Changes {
         })
     }
 
-    /// Whether anything has changed since the last call. Never waits: one system
-    /// call if nothing has.
-    pub(crate) fn any(&mut self) -> bool {
-        let mut any = false;
+    /// What has changed since the last call about our own link, which has this index;
+    /// or about any, if `all` matter. Never waits: one system call if nothing has.
+    pub(crate) fn hear(&mut self, own: Option<u32>, all: bool) -> Notice {
+        let mut heard = Notice::Nothing;
         for _ in 0..MOST_NOTICES {
             self.scratch.clear();
             match self.socket.recv(&mut self.scratch, 0) {
-                Ok(_) => any = true,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return any,
+                Ok(_) => heard = heard.max(notice(&self.scratch, own, all)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return heard,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // ENOBUFS: there was more than the socket could hold.
-                Err(_) => return true,
+                Err(_) => heard = Notice::Gone,
             }
         }
-        any
+        heard
     }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// What one notice, possibly cut short, says about the link with index `own`; or
+/// about another one, if `all` matter.
+fn notice(bytes: &[u8], own: Option<u32>, all: bool) -> Notice {
+    // A cut notice is shorter than its header says: no checked buffer.
+    let Some((header, body)) = bytes.split_at_checked(NLMSG_HEADER_LEN) else {
+        return Notice::Changed;
+    };
+    let about = body.get(INDEX_AT..INDEX_AT + 4).map(parse_u32);
+    let (Some(kind), Some(Ok(about))) = (header.get(4..6), about) else {
+        return Notice::Changed;
+    };
+    let kind = <[u8; 2]>::try_from(kind).map(u16::from_ne_bytes);
+    match kind {
+        _ if own != Some(about) && all => Notice::Changed,
+        _ if own != Some(about) => Notice::Nothing,
+        Ok(RTM_DELLINK) if is_device(body) => Notice::Gone,
+        Ok(RTM_NEWLINK) if mtu(body).is_some_and(|mtu| mtu < LEAST_MTU) => Notice::Gone,
+        _ => Notice::Changed,
+    }
+}
+
+/// Whether a notice about a link tells of the link itself, and not only of its place
+/// in a bridge (family `AF_BRIDGE`).
+fn is_device(body: &[u8]) -> bool {
+    body.first() == Some(&0)
+}
+
+fn mtu(body: &[u8]) -> Option<u32> {
+    let mut attributes = attributes(body, LINK_HEADER_LEN).map_while(Result::ok);
+    let (_, value) = attributes.find(|(kind, _)| *kind == IFLA_MTU)?;
+    parse_u32(value).ok()
 }
 
 /// All links of the calling thread's network namespace.
@@ -544,6 +608,37 @@ mod tests {
             assert_eq!(cut.is_ok(), len == LINK_HEADER_LEN, "{len}");
         }
         assert!(parse_link(&whole).is_ok());
+    }
+
+    #[test]
+    fn a_notice_is_about_one_link_and_may_be_cut() {
+        let message = |kind: u16, family: u8, index: u32, mtu: u32| {
+            let mut bytes = vec![0; NLMSG_HEADER_LEN + LINK_HEADER_LEN];
+            bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+            bytes[NLMSG_HEADER_LEN] = family;
+            bytes[NLMSG_HEADER_LEN + INDEX_AT..][..4].copy_from_slice(&index.to_ne_bytes());
+            bytes.extend(attribute(IFLA_IFNAME, b"v0\0"));
+            bytes.extend(attribute(IFLA_MTU, &mtu.to_ne_bytes()));
+            bytes
+        };
+        let up = message(RTM_NEWLINK, 0, 7, 1500);
+        assert_eq!(notice(&up, Some(7), false), Notice::Changed);
+        assert_eq!(notice(&up, None, true), Notice::Changed);
+        assert_eq!(notice(&up, Some(8), false), Notice::Nothing);
+        let small = message(RTM_NEWLINK, 0, 7, 1279);
+        assert_eq!(notice(&small, Some(7), false), Notice::Gone);
+        let deleted = message(RTM_DELLINK, 0, 7, 1500);
+        assert_eq!(notice(&deleted, Some(7), false), Notice::Gone);
+        assert_eq!(notice(&deleted, Some(8), false), Notice::Nothing);
+        assert_eq!(notice(&deleted, Some(8), true), Notice::Changed);
+        // It left a bridge (AF_BRIDGE), and is still there.
+        let released = message(RTM_DELLINK, 7, 7, 1500);
+        assert_eq!(notice(&released, Some(7), false), Notice::Changed);
+        for len in 0..up.len() {
+            assert_ne!(notice(&up[..len], Some(7), false), Notice::Gone);
+        }
+        // What cannot be read is looked into.
+        assert_eq!(notice(&[], Some(7), false), Notice::Changed);
     }
 
     #[test]

@@ -6,18 +6,20 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::linux::fs::MetadataExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::error::Context;
+use crate::netlink::{Changes, Notice};
 use crate::{Group, Interface, SocketError, Step};
 
 /// Bytes a listener asks the kernel to hold for it while it is busy.
@@ -106,6 +108,9 @@ pub enum Received {
     TimedOut,
     /// A [`Waker`] asked to return.
     Woken,
+    /// The interface may have changed: look at it, and if it is usable call
+    /// [`Receiver::settle`].
+    Changed,
 }
 
 /// A UDP socket that receives the datagrams of one group arriving on one
@@ -113,16 +118,32 @@ pub enum Received {
 ///
 /// Any number of receivers, in one process or in several, may share a group and
 /// port: each gets every datagram.
+///
+/// A membership ends with its interface, and is not that of another one which comes
+/// under the same name. A receiver hears when its interface changes
+/// ([`Received::Changed`]); [`settle`](Self::settle) joins it as it is now.
 #[derive(Debug)]
 pub struct Receiver {
     socket: Socket,
     /// Room for the control messages of one receive call.
     control: Vec<u8>,
     wake: Arc<EventFd>,
+    changes: Changes,
+    /// Stands for the socket and for `changes`, if that was asked for.
+    bundle: Option<Epoll>,
     group: Group,
-    interface: NonZeroU32,
+    /// The interface joined on, none yet if it was opened without one.
+    interface: Option<NonZeroU32>,
+    /// Whether the membership may be gone although the interface is there.
+    doubtful: bool,
+    /// Whether changes of other interfaces matter.
+    hears_all: bool,
+    options: ReceiverOptions,
     receive_buffer: ReceiveBuffer,
     foreign: Foreign,
+    drops: DropCounter,
+    /// What the kernel said last about drops of the present socket.
+    drops_noted: u32,
 }
 
 impl Receiver {
@@ -131,7 +152,7 @@ impl Receiver {
     /// Set and read back: `SO_REUSEADDR` (several receivers of one group),
     /// `IPV6_MULTICAST_ALL` off (else Linux delivers groups that others joined),
     /// `SO_RCVBUF`; set: `IPV6_V6ONLY`, `IPV6_RECVPKTINFO` and, where the kernel
-    /// has them, `UDP_GRO` and `SO_TIMESTAMPNS`.
+    /// has them, `UDP_GRO`, `SO_TIMESTAMPNS` and `SO_RXQ_OVFL`.
     ///
     /// # Errors
     /// A [`SocketError`] that names the step. A receive buffer smaller than asked
@@ -141,27 +162,133 @@ impl Receiver {
         interface: &Interface,
         options: &ReceiverOptions,
     ) -> Result<Self, SocketError> {
-        let context = Context { group, interface };
-        let socket = new_socket(&context)?;
-        share(&context, &socket)?;
-        let receive_buffer = request_receive_buffer(&context, &socket, options.receive_buffer)?;
-        bind(&context, &socket)?;
-        // Before the join, so that no datagram is queued without arrival information.
-        annotate(&context, &socket)?;
-        socket
-            .join_multicast_v6(&group.address(), interface.index().get())
-            .map_err(|error| context.fail(Step::Join, error))?;
+        let context = Context::new(group, Some(interface));
+        let mut receiver = Self::unplaced(&context, group, options)?;
+        receiver.join(interface)?;
+        Ok(receiver)
+    }
+
+    /// Opens a receiver for which there is no interface yet: it receives nothing
+    /// until [`settle`](Self::settle), but hears of changes, of all interfaces.
+    ///
+    /// # Errors
+    /// A [`SocketError`] that names the step.
+    pub fn open_unplaced(group: Group, options: &ReceiverOptions) -> Result<Self, SocketError> {
+        Self::unplaced(&Context::new(group, None), group, options)
+    }
+
+    fn unplaced(
+        context: &Context<'_>,
+        group: Group,
+        options: &ReceiverOptions,
+    ) -> Result<Self, SocketError> {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| context.fail(Step::Waker, error))?;
+        let changes = Changes::subscribe().map_err(|error| context.fail(Step::Watch, error))?;
+        // Bound to nothing, it receives nothing.
+        let socket = new_socket(context)?;
         Ok(Self {
-            socket,
             control: control_space(),
             wake: Arc::new(wake),
+            changes,
+            bundle: None,
             group,
-            interface: interface.index(),
-            receive_buffer,
+            interface: None,
+            doubtful: false,
+            hears_all: true,
+            options: options.clone(),
+            receive_buffer: request_receive_buffer(context, &socket, options.receive_buffer)?,
+            socket,
             foreign: Foreign::default(),
+            drops: DropCounter::default(),
+            drops_noted: 0,
         })
+    }
+
+    /// Receives on `interface`, as it is now: joins it unless it is the one joined
+    /// already; `true` if it had to. What waited in the socket is lost then: receive
+    /// it before.
+    ///
+    /// # Errors
+    /// A [`SocketError`] that names the step; all is as before then.
+    pub fn settle(&mut self, interface: &Interface) -> Result<bool, SocketError> {
+        if self.interface == Some(interface.index()) && !self.doubtful {
+            return Ok(false);
+        }
+        self.join(interface)?;
+        Ok(true)
+    }
+
+    fn join(&mut self, interface: &Interface) -> Result<(), SocketError> {
+        let context = Context::new(self.group, Some(interface));
+        let socket = new_socket(&context)?;
+        share(&context, &socket)?;
+        let buffer = request_receive_buffer(&context, &socket, self.options.receive_buffer)?;
+        bind(&context, &socket, self.group, interface)?;
+        // Before the join, so that no datagram is queued without arrival information.
+        annotate(&context, &socket)?;
+        if let Some(bundle) = &self.bundle {
+            watch(bundle, &socket).map_err(|error| context.fail(Step::Watch, error))?;
+        }
+        socket
+            .join_multicast_v6(&self.group.address(), interface.index().get())
+            .map_err(|error| context.fail(Step::Join, error))?;
+        self.drops.moves_to(&socket);
+        self.drops_noted = 0;
+        // Closing the old one takes it out of the bundle, and drops what both received.
+        self.socket = socket;
+        self.receive_buffer = buffer;
+        self.interface = Some(interface.index());
+        self.doubtful = false;
+        self.hears_all = false;
+        Ok(())
+    }
+
+    /// Whether something became known of the interface since the last call: look at
+    /// it, and call [`settle`](Self::settle). Never waits: one system call if nothing
+    /// did. [`wait`](Self::wait) does it by itself.
+    pub fn hear(&mut self) -> bool {
+        let own = self.interface.map(NonZeroU32::get);
+        let heard = self.changes.hear(own, self.hears_all);
+        if heard == Notice::Gone {
+            self.doubtful = true;
+            self.leave();
+        }
+        heard > Notice::Nothing
+    }
+
+    /// Whether to hear of changes of all interfaces, not only of the one it has joined:
+    /// for when that is away, and may come back as another one.
+    pub fn hear_of_all(&mut self, all: bool) {
+        self.hears_all = all;
+    }
+
+    /// Ends a membership that is gone with its interface. The kernel knows it by index: to
+    /// leave only when there is an interface of that index again would be at the
+    /// expense of those who have joined there by then.
+    fn leave(&mut self) {
+        if let Some(index) = self.interface {
+            // Fails if that is done already.
+            let _ = self
+                .socket
+                .leave_multicast_v6(&self.group.address(), index.get());
+        }
+    }
+
+    /// Makes one descriptor of all: [`AsFd`] gives one then that is readable when
+    /// datagrams or changes of the interface wait, and that outlives the socket.
+    ///
+    /// # Errors
+    /// A [`SocketError`] that names the step.
+    pub fn bundle(&mut self) -> Result<(), SocketError> {
+        let made = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).and_then(|bundle| {
+            watch(&bundle, &self.socket)?;
+            watch(&bundle, &self.changes)?;
+            Ok(bundle)
+        });
+        let context = Context::new(self.group, None);
+        self.bundle = Some(made.map_err(|error| context.fail(Step::Watch, error))?);
+        Ok(())
     }
 
     /// Receives a train of datagrams into `buffer`, waiting as `wait` says.
@@ -228,11 +355,12 @@ impl Receiver {
 
     /// Tells what is foreign.
     fn sort_out(&mut self, arrival: Arrival, notes: &Notes) -> Received {
+        self.drops_noted = notes.drops.unwrap_or(self.drops_noted);
         let datagrams = arrival.datagrams() as u64;
         if notes.destination != Some(self.group.address()) {
             self.foreign.other_group += datagrams;
             Received::Foreign
-        } else if notes.interface != Some(self.interface.get()) {
+        } else if notes.interface != self.interface.map(NonZeroU32::get) {
             self.foreign.other_interface += datagrams;
             Received::Foreign
         } else {
@@ -245,7 +373,7 @@ impl Receiver {
     ///
     /// # Errors
     /// What `poll` says.
-    pub fn wait(&self, wait: Wait) -> io::Result<Option<Received>> {
+    pub fn wait(&mut self, wait: Wait) -> io::Result<Option<Received>> {
         let timeout = match wait {
             Wait::No => return Ok(Some(Received::TimedOut)),
             Wait::Forever => PollTimeout::NONE,
@@ -256,6 +384,7 @@ impl Receiver {
         let mut fds = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.changes.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut fds, timeout) {
             Ok(0) if matches!(wait, Wait::Until(deadline) if Instant::now() >= deadline) => {
@@ -264,17 +393,22 @@ impl Receiver {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        if fds[1].any().unwrap_or(false) {
+        let [datagrams, woken, changed] = fds.map(|fd| fd.any().unwrap_or(false));
+        if woken {
             // Taken back, so that the next call sleeps again.
             let _ = self.wake.read();
             return Ok(Some(Received::Woken));
         }
+        // What the socket still holds comes first.
+        if changed && !datagrams && self.hear() {
+            return Ok(Some(Received::Changed));
+        }
         Ok(None)
     }
 
-    /// The interface on which it joined the group.
+    /// The interface on which it joined the group, if it has.
     #[must_use]
-    pub fn interface(&self) -> NonZeroU32 {
+    pub fn interface(&self) -> Option<NonZeroU32> {
         self.interface
     }
 
@@ -296,22 +430,34 @@ impl Receiver {
         self.foreign
     }
 
-    /// A handle that reads the kernel's drop counter of this socket.
-    ///
-    /// # Errors
-    /// When the descriptor cannot be looked up.
-    pub fn drop_counter(&self) -> io::Result<DropCounter> {
-        let path = format!("/proc/self/fd/{}", self.socket.as_raw_fd());
-        Ok(DropCounter {
-            inode: fs::metadata(path)?.st_ino(),
-        })
+    /// A handle that reads the kernel's drop counter.
+    #[must_use]
+    pub fn drop_counter(&self) -> DropCounter {
+        self.drops.clone()
+    }
+
+    /// What the kernel's drop counter ([`drop_counter`](Self::drop_counter)) was when
+    /// the last datagrams that were received had come (`SO_RXQ_OVFL`, socket(7)).
+    /// Costs no system call.
+    #[must_use]
+    pub fn drops_noted(&self) -> u64 {
+        self.drops.earlier() + u64::from(self.drops_noted)
     }
 }
 
+/// The socket, which is another one after [`Receiver::settle`] has joined anew; or
+/// the descriptor that [`Receiver::bundle`] has made.
 impl AsFd for Receiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &self.bundle {
+            Some(bundle) => bundle.0.as_fd(),
+            None => self.socket.as_fd(),
+        }
     }
+}
+
+fn watch(bundle: &Epoll, descriptor: impl AsFd) -> Result<(), Errno> {
+    bundle.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, 0))
 }
 
 /// Makes [`Receiver::recv`] return [`Received::Woken`].
@@ -326,14 +472,21 @@ impl Waker {
     }
 }
 
-/// Reads how often the kernel dropped for want of room in one socket's buffer.
+/// Reads how often the kernel dropped for want of room in a receiver's buffer, over
+/// all sockets that it has had.
 ///
 /// A diagnostic: it explains losses but does not count them. With receive
 /// offload it counts buffers, each of up to a whole train; how many datagrams
 /// are missing, sequence numbers tell.
-#[derive(Clone, Debug)]
-pub struct DropCounter {
-    inode: u64,
+#[derive(Clone, Debug, Default)]
+pub struct DropCounter(Arc<Mutex<Drops>>);
+
+/// Where the counter of the present socket is found, and what those before it had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Drops {
+    /// None before there is a socket that receives.
+    inode: Option<u64>,
+    earlier: u64,
 }
 
 impl DropCounter {
@@ -345,8 +498,36 @@ impl DropCounter {
     /// # Errors
     /// When that file cannot be read.
     pub fn read(&self) -> io::Result<Option<u64>> {
-        let table = fs::read_to_string("/proc/thread-self/net/udp6")?;
-        Ok(drops_of(&table, self.inode))
+        loop {
+            let drops = self.drops();
+            let Some(inode) = drops.inode else {
+                return Ok(Some(drops.earlier));
+            };
+            let table = fs::read_to_string("/proc/thread-self/net/udp6")?;
+            let present = drops_of(&table, inode);
+            // Else the socket was exchanged meanwhile.
+            if present.is_some() || drops == self.drops() {
+                return Ok(present.map(|present| drops.earlier + present));
+            }
+        }
+    }
+
+    fn drops(&self) -> Drops {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn earlier(&self) -> u64 {
+        self.drops().earlier
+    }
+
+    /// Counts on with `socket`, from what the one before it has, which is still open.
+    fn moves_to(&self, socket: &Socket) {
+        let total = self.read().ok().flatten();
+        let earlier = total.unwrap_or(self.earlier());
+        // Where /proc is not to be had, its counter cannot be read, and nothing else.
+        let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        let inode = fs::metadata(path).ok().map(|it| it.st_ino()).or(Some(0));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Drops { inode, earlier };
     }
 }
 
@@ -369,6 +550,7 @@ struct Notes {
     destination: Option<Ipv6Addr>,
     interface: Option<u32>,
     time: Option<Duration>,
+    drops: Option<u32>,
 }
 
 impl Notes {
@@ -381,6 +563,7 @@ impl Notes {
                 self.destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr));
                 self.interface = Some(info.ipi6_ifindex);
             }
+            ControlMessageOwned::RxqOvfl(drops) => self.drops = Some(*drops),
             ControlMessageOwned::ScmTimestampns(time) => self.time = Some((*time).into()),
             _ => {}
         }
@@ -501,12 +684,12 @@ impl Default for TrainBuffer {
 }
 
 fn control_space() -> Vec<u8> {
-    // Segment length, arrival interface and destination, time: what `annotate`
+    // Segment length, arrival interface and destination, time, drops: what `annotate`
     // asks for. 20 bytes is `struct in6_pktinfo` (RFC 3542, section 6.1).
-    cmsg_space!(i32, [u8; 20], TimeSpec)
+    cmsg_space!(i32, [u8; 20], TimeSpec, u32)
 }
 
-fn poll_timeout(left: Duration) -> PollTimeout {
+pub(crate) fn poll_timeout(left: Duration) -> PollTimeout {
     // Rounded up: a timeout of 0 for the last half millisecond would spin.
     let millis = left.as_micros().div_ceil(1000);
     PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
@@ -540,6 +723,8 @@ fn annotate(context: &Context<'_>, socket: &Socket) -> Result<(), SocketError> {
     // Kernels without receive offload (before 5.0) hand over single datagrams.
     let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
     let _ = setsockopt(socket, sockopt::ReceiveTimestampns, &true);
+    // Said once there were any: nothing comes with datagrams before.
+    let _ = setsockopt(socket, sockopt::RxqOvfl, &1);
     Ok(())
 }
 
@@ -568,15 +753,19 @@ fn request_receive_buffer(
 
 /// Binds to the group itself, so that the kernel keeps other groups on the same
 /// port out; the scope id ties interface- and link-local groups to the interface.
-fn bind(context: &Context<'_>, socket: &Socket) -> Result<(), SocketError> {
-    let address = destination(context.group, context.interface);
+fn bind(
+    context: &Context<'_>,
+    socket: &Socket,
+    group: Group,
+    interface: &Interface,
+) -> Result<(), SocketError> {
+    let address = destination(group, interface.index().get());
     socket
         .bind(&address)
         .map_err(|error| context.fail(Step::Bind, error))
 }
 
-pub(crate) fn destination(group: Group, interface: &Interface) -> SockAddr {
-    let scope_id = interface.index().get();
+pub(crate) fn destination(group: Group, scope_id: u32) -> SockAddr {
     SockAddr::from(SocketAddrV6::new(
         group.address(),
         group.port(),

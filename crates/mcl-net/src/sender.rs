@@ -12,7 +12,7 @@ use socket2::{MsgHdr, SockAddr, Socket};
 use thiserror::Error;
 
 use crate::error::Context;
-use crate::netlink::Changes;
+use crate::netlink::{Changes, Notice};
 use crate::receiver::{destination, new_socket};
 use crate::{Group, Interface, SocketError, Usability};
 
@@ -91,17 +91,19 @@ pub struct Sender {
     socket: Socket,
     destination: SockAddr,
     group: Group,
-    interface: NonZeroU32,
-    wanted_len: Option<usize>,
+    /// None yet, if it was opened without one.
+    interface: Option<NonZeroU32>,
+    options: SenderOptions,
     datagram_len: usize,
     offload: bool,
-    ready_timeout: Duration,
     /// Whether the socket is connected to the destination: then the kernel does not
     /// look for a route and a source address at each send.
     connected: bool,
     /// When to connect anew; `None` if the kernel does not tell, and then the socket
     /// is not connected.
     changes: Option<Changes>,
+    /// Whether changes of other interfaces matter.
+    hears_all: bool,
     /// A datagram gathered: the kernel takes short ones faster in one piece.
     gathered: Vec<u8>,
 }
@@ -152,6 +154,12 @@ pub enum SendErrorKind {
         /// What the system says about it, with the remedy.
         reason: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There is no interface to send over yet.
+    #[error("there is no interface to send over yet: {reason}")]
+    NoInterface {
+        /// Why there is none, with the remedy where one is known.
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The arguments make no train: segments of no length, or too many of them.
     #[error("{total} bytes in segments of {segment_len} are no train")]
     NotATrain {
@@ -179,26 +187,73 @@ impl Sender {
         interface: &Interface,
         options: &SenderOptions,
     ) -> Result<Self, SocketError> {
-        let context = Context { group, interface };
+        let mut sender = Self::unplaced(group, Some(interface), options)?;
+        sender.move_to(interface)?;
+        Ok(sender)
+    }
+
+    /// Opens a socket for which there is no interface yet: sending fails with
+    /// [`SendErrorKind::NoInterface`] until [`move_to`](Self::move_to).
+    ///
+    /// # Errors
+    /// A [`SocketError`] that names the step.
+    pub fn open_unplaced(group: Group, options: &SenderOptions) -> Result<Self, SocketError> {
+        Self::unplaced(group, None, options)
+    }
+
+    fn unplaced(
+        group: Group,
+        intended: Option<&Interface>,
+        options: &SenderOptions,
+    ) -> Result<Self, SocketError> {
+        let context = Context::new(group, intended);
         let socket = new_socket(&context)?;
-        choose_interface(&context, &socket)?;
         limit_reach(&context, &socket, options)?;
         shape(&context, &socket, options)?;
-        let mut sender = Self {
+        Ok(Self {
             socket,
-            destination: destination(group, interface),
+            destination: destination(group, 0),
             group,
-            interface: interface.index(),
-            wanted_len: options.datagram_len,
-            datagram_len: datagram_len(options.datagram_len, interface.mtu()),
+            interface: None,
+            options: options.clone(),
+            datagram_len: datagram_len(options.datagram_len, u32::MAX),
             offload: true,
-            ready_timeout: options.ready_timeout,
             connected: false,
             changes: Changes::subscribe().ok(),
+            hears_all: false,
             gathered: Vec::with_capacity(DEFAULT_MTU),
-        };
-        sender.connect();
-        Ok(sender)
+        })
+    }
+
+    /// Sends over `interface` from now on: another one, or the same after it was
+    /// deleted and recreated. Whether it carries segmentation offload, and how long
+    /// datagrams may be, is found out anew.
+    ///
+    /// # Errors
+    /// A [`SocketError`] that names the step; the interface is then as before, or
+    /// none can be sent over.
+    pub fn move_to(&mut self, interface: &Interface) -> Result<(), SocketError> {
+        let context = Context::new(self.group, Some(interface));
+        // A connected socket, or one that tried, is bound to the interface of a
+        // link-local destination, and takes no other.
+        self.connected = false;
+        if self.interface.is_some() {
+            let _ = rustix::net::connect_unspec(&self.socket);
+        }
+        choose_interface(&context, &self.socket, interface)?;
+        limit_reach(&context, &self.socket, &self.options)?;
+        self.destination = destination(self.group, interface.index().get());
+        self.interface = Some(interface.index());
+        self.datagram_len = datagram_len(self.options.datagram_len, interface.mtu());
+        self.offload = true;
+        self.connect();
+        Ok(())
+    }
+
+    /// The index of the interface that it sends over, if it has one.
+    #[must_use]
+    pub fn interface(&self) -> Option<NonZeroU32> {
+        self.interface
     }
 
     /// Connects the socket to its destination if that is possible now: not before
@@ -217,15 +272,28 @@ impl Sender {
     }
 
     /// Takes note of what has become of the interface, if something has: call this
-    /// every now and then while sending. Never waits: one system call if nothing
-    /// has changed.
-    pub fn attend(&mut self) {
-        if self.changes.as_mut().is_some_and(Changes::any) {
+    /// every now and then while sending; `true` if something has. Never waits: one
+    /// system call if nothing has changed.
+    pub fn attend(&mut self) -> bool {
+        let index = self.interface.map(NonZeroU32::get);
+        let heard = self
+            .changes
+            .as_mut()
+            .map(|changes| changes.hear(index, self.hears_all));
+        let changed = heard.is_some_and(|heard| heard > Notice::Nothing);
+        if changed {
             self.disconnect();
         }
-        if !self.connected {
+        if !self.connected && self.interface.is_some() {
             self.connect();
         }
+        changed
+    }
+
+    /// Whether [`attend`](Self::attend) is to tell of changes of all interfaces, not only
+    /// of the one that is sent over.
+    pub fn hear_of_all(&mut self, all: bool) {
+        self.hears_all = all;
     }
 
     /// The group that is sent to.
@@ -295,6 +363,10 @@ impl Sender {
     }
 
     fn check_train(&self, total: usize, segment_len: usize) -> Result<(), SendErrorKind> {
+        if self.interface.is_none() {
+            let reason = "it was opened without one".into();
+            return Err(SendErrorKind::NoInterface { reason });
+        }
         let longest = total.min(segment_len);
         if longest > self.datagram_len {
             let (len, max) = (longest, self.datagram_len);
@@ -420,7 +492,7 @@ impl Sender {
         blocking: Blocking,
         error: io::Error,
     ) -> Result<(), SendErrorKind> {
-        let in_time = since.elapsed() < self.ready_timeout;
+        let in_time = since.elapsed() < self.options.ready_timeout;
         match self.explain_interface(error) {
             SendErrorKind::NotReady { soon: true, .. } if in_time && blocking == Blocking::Yes => {
                 thread::sleep(READY_POLL);
@@ -431,7 +503,11 @@ impl Sender {
     }
 
     fn explain_interface(&self, error: io::Error) -> SendErrorKind {
-        let (soon, reason) = match Interface::by_index(self.interface) {
+        let Some(index) = self.interface else {
+            let reason = error.into();
+            return SendErrorKind::NoInterface { reason };
+        };
+        let (soon, reason) = match Interface::by_index(index) {
             Ok(interface) => match interface.usability() {
                 // The address became usable between the send and the look.
                 Usability::Usable if errno(&error) == Errno::EADDRNOTAVAIL => {
@@ -444,7 +520,7 @@ impl Sender {
             Err(gone) => (false, format!("{error}; {gone}")),
         };
         SendErrorKind::NotReady {
-            index: self.interface,
+            index,
             soon,
             reason: reason.into(),
         }
@@ -459,10 +535,10 @@ impl Sender {
         error: io::Error,
     ) -> SendErrorKind {
         let len = segment_len.unwrap_or_else(|| slices.iter().map(|slice| slice.len()).sum());
-        let Ok(interface) = Interface::by_index(self.interface) else {
+        let Some(interface) = self.look() else {
             return self.explain_interface(error);
         };
-        let mut max = datagram_len(self.wanted_len, interface.mtu());
+        let mut max = datagram_len(self.options.datagram_len, interface.mtu());
         if max >= len && errno(&error) == Errno::EMSGSIZE {
             // A route may carry less than its interface; this much every one does.
             max = LEAST_MTU - IP_UDP_OVERHEAD;
@@ -474,10 +550,14 @@ impl Sender {
         SendErrorKind::Io(error)
     }
 
+    fn look(&self) -> Option<Interface> {
+        Interface::by_index(self.interface?).ok()
+    }
+
     /// Whether datagrams are shorter than they were wanted, because of the MTU.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        self.datagram_len < datagram_len(self.wanted_len, u32::MAX)
+        self.datagram_len < datagram_len(self.options.datagram_len, u32::MAX)
     }
 
     /// Reads the interface's MTU again, so that a raised one is made use of;
@@ -486,14 +566,19 @@ impl Sender {
     /// # Errors
     /// When the interface is gone or cannot be looked at.
     pub fn refresh_mtu(&mut self) -> io::Result<usize> {
-        let interface = Interface::by_index(self.interface).map_err(io::Error::other)?;
-        self.datagram_len = datagram_len(self.wanted_len, interface.mtu());
+        let index = self.interface.ok_or(io::ErrorKind::NotFound)?;
+        let interface = Interface::by_index(index).map_err(io::Error::other)?;
+        self.datagram_len = datagram_len(self.options.datagram_len, interface.mtu());
         Ok(self.datagram_len)
     }
 }
 
-fn choose_interface(context: &Context<'_>, socket: &Socket) -> Result<(), SocketError> {
-    let index = context.interface.index().get();
+fn choose_interface(
+    context: &Context<'_>,
+    socket: &Socket,
+    interface: &Interface,
+) -> Result<(), SocketError> {
+    let index = interface.index().get();
     context.set(
         "IPV6_MULTICAST_IF",
         index.into(),
@@ -698,13 +783,13 @@ mod tests {
                 0,
             )),
             group: Group::new("ff11::1".parse().unwrap(), 9).unwrap(),
-            interface: NonZeroU32::MIN,
-            wanted_len: None,
+            interface: Some(NonZeroU32::MIN),
+            options: SenderOptions::default(),
             datagram_len: 1452,
             offload: true,
-            ready_timeout: Duration::ZERO,
             connected: false,
             changes: None,
+            hears_all: false,
             gathered: Vec::new(),
         };
         assert!(sender.check_train(0, 0).is_ok());

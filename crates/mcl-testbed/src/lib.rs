@@ -4,7 +4,8 @@
 //! runs inside it with [`Namespace::run`]; sockets opened there, threads spawned
 //! there and child processes started there belong to it. Two of them are joined
 //! by a virtual cable with [`Namespace::veth`]; [`Namespace::bridge`] makes an
-//! interface that needs no peer. Nothing of the host's network is touched, and
+//! interface that needs no peer; a [`Forwarder`] is a cable that loses, doubles,
+//! reorders and damages what it carries. Nothing of the host's network is touched, and
 //! the namespace is gone when its handle and the last of its sockets are.
 //!
 //! Making one needs `CAP_SYS_ADMIN`, which `cargo xtask test` gets without root
@@ -23,6 +24,15 @@
 //! Inside `unshare -rn`, `/sys` shows the host's interfaces, `/proc/net` those of
 //! the thread group's leader, and `ip netns add` fails. What follows the calling
 //! thread is `ip`, netlink, `/proc/thread-self/net` and `/proc/sys/net`.
+
+mod faults;
+mod forwarder;
+mod packet_socket;
+mod peer;
+
+pub use faults::{Direction, FaultCounts, Faults};
+pub use forwarder::Forwarder;
+pub use peer::{Peer, Watchdog, ask, role, tell};
 
 use std::fs::{self, File};
 use std::io;
@@ -165,6 +175,22 @@ impl Namespace {
         let path = format!("/proc/sys/{name}");
         self.run(|| fs::write(&path, value))
             .map_err(|error| explain(&path, error))
+    }
+
+    /// A counter of IPv6 and its UDP in this namespace, such as `Udp6InCsumErrors`.
+    ///
+    /// # Errors
+    /// The kernel has no such counter.
+    pub fn snmp6(&self, counter: &str) -> io::Result<u64> {
+        let path = "/proc/thread-self/net/snmp6";
+        let table = self.run(|| fs::read_to_string(path))?;
+        let mut pairs = table
+            .lines()
+            .filter_map(|it| it.split_once(char::is_whitespace));
+        pairs
+            .find(|(name, _)| *name == counter)
+            .and_then(|(_, value)| value.trim().parse().ok())
+            .ok_or_else(|| io::Error::other(format!("no {counter} in {path}")))
     }
 
     /// The interface index of `name` in this namespace.

@@ -18,6 +18,7 @@ use crate::bincode::Bincode;
 use crate::codec::{Encoder, Raw};
 use crate::connection::Connection;
 use crate::error::{BatchError, OpenError, PublishError};
+use crate::events::Events;
 use crate::message::Topic;
 use crate::publisher::{Batch, Publisher};
 use crate::sync::lock;
@@ -41,6 +42,12 @@ const SPARE_CAPACITY: usize = 16 << 20;
 /// thread works in the background, except with
 /// [`coalesce`](BroadcasterBuilder::coalesce).
 ///
+/// While its interface is away, publishing fails ([`PublishError::Interface`]); when it
+/// is back, under whatever index, the next message goes out over it, and the stream
+/// goes on. Which interface is looked for, [`Listener`](crate::Listener) says. Publish
+/// from threads of the network namespace in which the broadcaster was opened: others
+/// look for the interface in theirs.
+///
 /// ```no_run
 /// use mcl_udp::{Broadcaster, Connection};
 ///
@@ -51,7 +58,6 @@ const SPARE_CAPACITY: usize = 16 << 20;
 /// ```
 pub struct Broadcaster<T: ?Sized, C = Bincode> {
     connection: Connection,
-    interface: Interface,
     topic: Option<Topic>,
     settings: Settings,
     head: BodyHead,
@@ -305,10 +311,18 @@ impl<T: ?Sized, C> Broadcaster<T, C> {
         &self.connection
     }
 
-    /// The interface it sends over, as it was found at opening.
+    /// The interface it sends over, as it was looked at last; `None` while that is
+    /// away or not there yet, as far as publishing has met it.
     #[must_use]
-    pub fn interface(&self) -> &Interface {
-        &self.interface
+    pub fn interface(&self) -> Option<Interface> {
+        self.publisher.transmitter().place().current()
+    }
+
+    /// Takes events from now on: the interface lost and back, as publishing meets it.
+    /// Costs nothing unless called.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.publisher.transmitter().place().events()
     }
 
     /// The topic of messages published without naming one.
@@ -381,7 +395,7 @@ impl<T: ?Sized, C> fmt::Debug for Broadcaster<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broadcaster")
             .field("connection", &self.connection)
-            .field("interface", &self.interface.name())
+            .field("interface", &self.interface().map(|it| it.to_string()))
             .field("topic", &self.topic)
             .field("stream", &self.stream())
             .field("open", &self.is_open())

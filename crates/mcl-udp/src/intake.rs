@@ -9,17 +9,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use mcl_net::{Arrival, Received as Woke, Receiver, TrainBuffer, Wait};
-use mcl_wire::{BodyBytes, Demux, Received, Sink, StreamId, TopicHash};
+use mcl_net::{Arrival, Received as Woke, Receiver, SocketError, TrainBuffer, Wait};
+use mcl_wire::{BodyBytes, Demux, Received, Sink, StreamId, TopicHash, Verdict};
 
 use crate::blocks::Blocks;
 use crate::depot::Stock;
 use crate::filter::Filter;
 use crate::handful::Handful;
+use crate::herald::Herald;
 use crate::landing::{Landed, LandingStrip};
 use crate::message::TopicCache;
 use crate::shared::Core;
 use crate::sync::lock;
+use crate::watch::Watch;
 
 /// After how many messages out of one train they are handed over: while they, and
 /// their payloads, are in the processor's first cache.
@@ -43,6 +45,8 @@ const TRIES: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Intake {
     receiver: Receiver,
+    watch: Watch,
+    herald: Herald,
     /// Trains received, and how many; which is being taken in, and how many
     /// datagrams of it are done with.
     trains: Vec<TrainBuffer>,
@@ -65,18 +69,20 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(receiver: Receiver, filter: Filter, spin: Duration) -> Self {
+    pub(crate) fn new(receiver: Receiver, watch: Watch, filter: Filter, spin: Duration) -> Self {
         let started = Instant::now();
         Self {
             workshop: Workshop {
                 filter,
-                interface: receiver.interface(),
+                interface: receiver.interface().unwrap_or(NonZeroU32::MIN),
                 topics: TopicCache::default(),
                 stock: Stock::default(),
                 blocks: Blocks::default(),
                 ready: Handful::default(),
             },
             receiver,
+            watch,
+            herald: Herald::default(),
             trains: vec![TrainBuffer::new()],
             filled: 0,
             place: 0,
@@ -91,6 +97,11 @@ impl Intake {
         }
     }
 
+    /// Makes one descriptor of all, for [`AsFd`].
+    pub(crate) fn bundle(&mut self) -> Result<(), SocketError> {
+        self.receiver.bundle()
+    }
+
     /// Receives the next train, until `deadline` at most; spins first if it is to,
     /// while `go_on` says so. What is due in time is done.
     pub(crate) fn receive(
@@ -99,11 +110,38 @@ impl Intake {
         deadline: Option<Instant>,
         go_on: impl Fn() -> bool,
     ) -> io::Result<Woke> {
-        let due = self.due(&lock(core));
+        let due = {
+            let core = lock(core);
+            self.tell(&core);
+            self.due(&core)
+        };
         let until = deadline.into_iter().chain(due).min();
-        let woke = self.wait_for_some(core, until, go_on)?;
-        self.keep_time(core, woke);
-        Ok(woke)
+        let woke = self.wait_for_some(core, until, go_on);
+        self.attend(core, woke)
+    }
+
+    /// Does what is to be done whatever was received, and were it an error.
+    fn attend(&mut self, core: &Mutex<Core>, woke: io::Result<Woke>) -> io::Result<Woke> {
+        let now = Instant::now();
+        if let Ok(woke) = woke {
+            self.keep_time(core, now, woke);
+        }
+        // Perhaps its interface is the reason; and neither may end for long.
+        if matches!(woke, Ok(Woke::Foreign) | Err(_)) {
+            self.watch.ask(now, &mut self.receiver);
+        }
+        if !matches!(woke, Ok(Woke::Train(_))) && self.watch.look_if_due(now, &mut self.receiver) {
+            self.moved(&mut lock(core));
+        }
+        woke
+    }
+
+    /// The receiver has joined anew. Nothing is left of what came before.
+    fn moved(&mut self, core: &mut Core) {
+        core.receive_buffer = self.receiver.receive_buffer();
+        if let Some(interface) = self.receiver.interface() {
+            self.workshop.interface = interface;
+        }
     }
 
     fn wait_for_some(
@@ -128,9 +166,12 @@ impl Intake {
 
     /// Receives what is there, without waiting.
     pub(crate) fn try_receive(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
-        let woke = self.receive_now(core)?;
-        self.keep_time(core, woke);
-        Ok(woke)
+        let woke = self.receive_now(core);
+        if let Ok(Woke::TimedOut) = woke {
+            self.watch.ask(Instant::now(), &mut self.receiver);
+            self.tell(&lock(core));
+        }
+        self.attend(core, woke)
     }
 
     fn receive_now(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
@@ -211,7 +252,9 @@ impl Intake {
                 hint::spin_loop();
             }
             let now = Instant::now();
-            let over = now.duration_since(self.heard) >= self.spin;
+            self.watch.ask(now, &mut self.receiver);
+            let changed = self.watch.due().is_some_and(|due| now >= due);
+            let over = changed || now.duration_since(self.heard) >= self.spin;
             if over || until.is_some_and(|until| now >= until) || !go_on() {
                 return Ok(Woke::TimedOut);
             }
@@ -222,12 +265,15 @@ impl Intake {
     fn due(&self, core: &Core) -> Option<Instant> {
         let expiry = core.demux.next_expiry();
         let expiry = expiry.and_then(|at| self.started.checked_add(at));
-        expiry.into_iter().chain(self.trim).min()
+        let others = [self.trim, self.watch.due(), self.herald.due()];
+        expiry.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Does what is due whatever arrived, were it nothing of ours.
-    fn keep_time(&mut self, core: &Mutex<Core>, woke: Woke) {
-        let now = Instant::now();
+    fn keep_time(&mut self, core: &Mutex<Core>, now: Instant, woke: Woke) {
+        if woke == Woke::Changed {
+            self.watch.heard(now);
+        }
         let mut core = lock(core);
         core.foreign = self.receiver.foreign();
         // What has landed in a message must still be there when it is taken in.
@@ -242,6 +288,15 @@ impl Intake {
             self.workshop.trim(&mut core);
             self.trains.truncate(1);
             self.trains.shrink_to_fit();
+        }
+    }
+
+    /// Tells who takes events what came of the last datagrams.
+    fn tell(&mut self, core: &Core) {
+        let hub = self.watch.place().hub();
+        if hub.is_wanted() {
+            self.herald
+                .attend(Instant::now(), hub, core, &self.receiver);
         }
     }
 
@@ -374,8 +429,6 @@ impl Workshop {
         let collector = Collector {
             workshop: self,
             wants,
-            crc_mismatch: &mut core.crc_mismatch,
-            unclaimed: &mut core.unclaimed,
             sender: arrival.source(),
             received: arrival.time().unwrap_or_else(SystemTime::now),
         };
@@ -406,8 +459,6 @@ struct Wants<'a> {
 struct Collector<'a> {
     workshop: &'a mut Workshop,
     wants: Wants<'a>,
-    crc_mismatch: &'a mut u64,
-    unclaimed: &'a mut u64,
     sender: SocketAddrV6,
     received: SystemTime,
 }
@@ -428,14 +479,19 @@ impl Sink for Collector<'_> {
         self.workshop.filter.wants(topic)
     }
 
-    fn message(&mut self, received: Received<'_>) {
-        if !crc_matches(&received) {
-            *self.crc_mismatch += 1;
+    #[inline]
+    fn judge(&mut self, received: &Received<'_>) -> Verdict {
+        if !crc_matches(received) {
+            Verdict::CrcMismatch
         } else if !self.wants.claimed {
-            *self.unclaimed += 1;
+            Verdict::Unclaimed
         } else {
-            self.add(received);
+            Verdict::Wanted
         }
+    }
+
+    fn message(&mut self, received: Received<'_>) {
+        self.add(received);
     }
 }
 

@@ -120,9 +120,11 @@ mod connection;
 mod depot;
 mod drain;
 mod error;
+mod events;
 mod filter;
 mod gate;
 mod handful;
+mod herald;
 mod intake;
 mod interface;
 mod landing;
@@ -142,6 +144,7 @@ mod sync;
 mod tally;
 mod train;
 mod transmitter;
+mod watch;
 
 pub use bincode::{Bincode, BincodeError};
 pub use broadcaster::{Broadcaster, BroadcasterBuilder, DEFAULT_MAX_MESSAGE_LEN, RawBroadcaster};
@@ -151,6 +154,8 @@ pub use connection::{
     INTERFACE_VARIABLE,
 };
 pub use error::{BatchError, OpenError, PublishError};
+pub use events::{Event, Events};
+pub use interface::InterfaceChanges;
 pub use listener::{Listener, ListenerBuilder, RawListener};
 pub use mcl_net::{
     ChooseError, Foreign, Group, GroupError, Interface, InterfaceChoice, InterfaceError, PacedRate,
@@ -158,8 +163,8 @@ pub use mcl_net::{
     interfaces,
 };
 pub use mcl_wire::{
-    Counters, DatagramCounts, DepartedCounts, FrameCounts, MessageCounts, SequenceCounts, StreamId,
-    StreamReport,
+    Account, Counters, DatagramCounts, DepartedCounts, FrameCounts, MessageCounts, SequenceCounts,
+    StreamId, StreamReport,
 };
 pub use message::{DecodeError, Message, Topic, Undecodable};
 pub use payload::Payload;

@@ -1,12 +1,16 @@
 //! What the lock that sends guards: the socket, the pacing, the numbers.
 
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcl_net::{Blocking, Pacer, SendError, SendErrorKind, Sender};
+use mcl_net::{
+    Blocking, Finder, InterfaceChoice, Pacer, Refusal, SendError, SendErrorKind, Sender,
+};
 use mcl_wire::{FRAGMENT_OVERHEAD, Fragmenter, whole_message_prefix};
 
 use crate::error::PublishError;
+use crate::interface::Place;
 use crate::train::Train;
 use crate::transmitter::{Job, Transmitter};
 
@@ -23,6 +27,10 @@ const ATTEND: Duration = Duration::from_millis(10);
 pub(crate) struct Line {
     pub(crate) sender: Sender,
     pub(crate) pacer: Pacer,
+    finder: Finder,
+    place: Arc<Place>,
+    /// Whether the interface is away, as far as sending has met it.
+    away: bool,
     next_sequence: u64,
     next_number: u64,
     /// When the MTU was looked at last.
@@ -59,10 +67,13 @@ impl From<SendErrorKind> for Failure {
 }
 
 impl Line {
-    pub(crate) fn new(sender: Sender, pacer: Pacer) -> Self {
+    pub(crate) fn new(sender: Sender, pacer: Pacer, finder: Finder, place: Arc<Place>) -> Self {
         Self {
+            away: !place.is_there(),
             sender,
             pacer,
+            finder,
+            place,
             next_sequence: 0,
             next_number: 0,
             mtu_looked: Instant::now(),
@@ -75,7 +86,75 @@ impl Line {
     pub(crate) fn attend(&mut self, now: Instant) {
         if now.duration_since(self.attended) >= ATTEND {
             self.attended = now;
-            self.sender.attend();
+            let changed = self.sender.attend();
+            // Sending goes on over an interface that has lost the address.
+            if changed && matches!(self.finder.choice(), InterfaceChoice::Address(_)) {
+                let _ = self.find();
+            }
+        }
+    }
+
+    /// Looks for the interface, and sends over it from now on; the error that is to be
+    /// told if there is none.
+    fn find(&mut self) -> Result<(), Option<SendErrorKind>> {
+        let interface = match self.finder.find() {
+            Ok(interface) => interface,
+            Err(error) if matches!(error.refusal(), Refusal::Look(_)) => {
+                self.place.failed();
+                return Err(None);
+            }
+            Err(error) => {
+                self.place.refused(&error);
+                self.sender.hear_of_all(true);
+                // One that was there has an error of its own.
+                let awaited = self.sender.interface().is_none();
+                let reason = error.into();
+                return Err(awaited.then_some(SendErrorKind::NoInterface { reason }));
+            }
+        };
+        self.sender.hear_of_all(false);
+        if self.sender.interface() == Some(interface.index()) {
+            self.place.found(interface, false);
+            return Ok(());
+        }
+        if let Err(error) = self.sender.move_to(&interface) {
+            self.place.failed();
+            self.place.lost(error.to_string(), Vec::new());
+            return Err(None);
+        }
+        self.place.found(interface, true);
+        Ok(())
+    }
+
+    /// After sending failed for want of the interface: whether it is worth another try
+    /// over the one that was found.
+    fn finds_another(&mut self, error: &mut SendError) -> bool {
+        let away = matches!(
+            error.kind,
+            SendErrorKind::NotReady { soon: false, .. } | SendErrorKind::NoInterface { .. }
+        );
+        if !away || error.sent > 0 {
+            return false;
+        }
+        match self.find() {
+            // The same, too: it has just become usable.
+            Ok(()) => true,
+            Err(kind) => {
+                self.away = true;
+                if let Some(kind) = kind {
+                    error.kind = kind;
+                }
+                false
+            }
+        }
+    }
+
+    /// Sending works again.
+    #[cold]
+    fn is_back(&mut self) {
+        self.away = false;
+        if let Ok(interface) = self.finder.find() {
+            self.place.found(interface, false);
         }
     }
 
@@ -211,7 +290,16 @@ impl Line {
         count: usize,
         blocking: Blocking,
     ) -> Result<(), SendError> {
-        let result = self.sender.send_train(slices, datagram_len, blocking);
+        let mut result = self.sender.send_train(slices, datagram_len, blocking);
+        if let Err(error) = &mut result
+            && self.finds_another(error)
+        {
+            transmitter.set_datagram_len(self.sender.datagram_len());
+            result = self.sender.send_train(slices, datagram_len, blocking);
+        }
+        if self.away && result.is_ok() {
+            self.is_back();
+        }
         let sent = result.as_ref().map_or_else(|error| error.sent, |()| count) as u64;
         self.next_sequence += sent;
         transmitter.tally().datagrams(sent);

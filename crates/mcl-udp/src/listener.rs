@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mcl_net::{Interface, Receiver, ReceiverOptions, Waker};
+use mcl_net::{Interface, Receiver, ReceiverOptions, SocketError, Waker};
 use mcl_wire::{Limits, MAX_TOPIC_LEN, StreamId};
 
 use crate::bincode::Bincode;
@@ -17,10 +17,11 @@ use crate::codec::{Decoder, Raw};
 use crate::connection::Connection;
 use crate::drain::Drain;
 use crate::error::OpenError;
+use crate::events::Events;
 use crate::filter::Filter;
 use crate::handful::Handful;
 use crate::intake::Intake;
-use crate::interface::pick;
+use crate::interface::{Await, Place, finder, pick};
 use crate::message::{Message, Topic, Undecodable};
 use crate::payload::Payload;
 use crate::pipe::{Pipe, Until};
@@ -31,6 +32,7 @@ use crate::statistics::ListenerStatistics;
 use crate::subscription::{
     Outlet, QueueOptions, Route, SubscriptionId, SubscriptionStatistics, Tally, run_user_code,
 };
+use crate::watch::Watch;
 
 /// Reassembly memory of a listener, in messages of the greatest length.
 const BUDGET_IN_MESSAGES: usize = 4;
@@ -43,10 +45,16 @@ const BUDGET_IN_MESSAGES: usize = 4;
 /// What is published after `queue` or `subscribe` returned is received. While
 /// nothing arrives no thread wakes up.
 ///
+/// When its interface goes away the listener stays, with its subscriptions and its
+/// account, and without waking for it; when the interface is back, under whatever
+/// index, it joins anew by itself. It looks for the interface that it was opened on:
+/// by the name or the address that the connection gives; if that gives an index, or
+/// leaves the choice to the system, by the name the interface had. It never goes to
+/// another network. [`events`](Self::events) tells of it.
+///
 /// Dropping a listener closes it.
 pub struct Listener<T, C = Bincode> {
     connection: Connection,
-    interface: Interface,
     topics: Vec<Topic>,
     unpacker: Arc<Unpacker<C>>,
     on_error: Option<ErrorHook>,
@@ -200,10 +208,18 @@ impl<T, C> Listener<T, C> {
         &self.connection
     }
 
-    /// The interface it listens on, as it was found at opening.
+    /// The interface it listens on, as it was looked at last; `None` while that is
+    /// away, or not there yet.
     #[must_use]
-    pub fn interface(&self) -> &Interface {
-        &self.interface
+    pub fn interface(&self) -> Option<Interface> {
+        self.shared.place().current()
+    }
+
+    /// Takes events from now on: the interface lost and back, streams that start,
+    /// drops of the kernel. Costs nothing unless called.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.shared.place().events()
     }
 
     /// The topics it was opened for; empty if all messages are wanted (or only
@@ -282,7 +298,7 @@ impl<T, C> fmt::Debug for Listener<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
             .field("connection", &self.connection)
-            .field("interface", &self.interface.name())
+            .field("interface", &self.interface().map(|it| it.to_string()))
             .field("topics", &self.topics)
             .field("open", &self.is_open())
             .field("num_subscriptions", &self.num_subscriptions())
@@ -297,6 +313,7 @@ pub struct ListenerBuilder<T, C = Bincode> {
     topics: Vec<Topic>,
     topicless: bool,
     receiver: ReceiverOptions,
+    awaits: Await,
     max_message_len: usize,
     reassembly_bytes: Option<usize>,
     expiry: Option<Duration>,
@@ -316,6 +333,7 @@ impl<T, C> ListenerBuilder<T, C> {
             topics: Vec::new(),
             topicless: false,
             receiver: ReceiverOptions::default(),
+            awaits: Await::Nothing,
             max_message_len: DEFAULT_MAX_MESSAGE_LEN,
             reassembly_bytes: None,
             expiry: None,
@@ -353,6 +371,23 @@ impl<T, C> ListenerBuilder<T, C> {
     /// granted is in the [`statistics`](Listener::statistics).
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.receiver.receive_buffer = bytes;
+        self
+    }
+
+    /// Opens even where there is no usable interface yet, and joins when it is there:
+    /// for a program that starts before its network. [`Listener::interface`] tells
+    /// whether it is there, and an [`Event`](crate::Event) when it comes.
+    ///
+    /// Name the interface in the connection: where the system chooses, it is the
+    /// first one that becomes usable.
+    pub fn await_interface(mut self) -> Self {
+        self.awaits = Await::Later;
+        self
+    }
+
+    /// Lets `open` wait up to `timeout` for a usable interface, and only then fail.
+    pub fn wait_for_interface(mut self, timeout: Duration) -> Self {
+        self.awaits = Await::Blocking(timeout);
         self
     }
 
@@ -422,6 +457,7 @@ impl<T, C> ListenerBuilder<T, C> {
             topics: self.topics,
             topicless: self.topicless,
             receiver: self.receiver,
+            awaits: self.awaits,
             max_message_len: self.max_message_len,
             reassembly_bytes: self.reassembly_bytes,
             expiry: self.expiry,
@@ -450,7 +486,6 @@ impl<T, C> ListenerBuilder<T, C> {
 
 /// An open socket, and what makes messages of what it brings.
 pub(crate) struct Opened {
-    pub(crate) interface: Interface,
     pub(crate) intake: Intake,
     pub(crate) core: Core,
     pub(crate) kernel: KernelSide,
@@ -461,7 +496,10 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
     /// Opens the listener: joins the group and starts to drain the socket.
     ///
     /// The interface is the connection's, else what the environment variable
-    /// `MCL_INTERFACE` names, else the system's choice for the group.
+    /// `MCL_INTERFACE` names, else the system's choice for the group. Without a usable
+    /// one it fails at once, unless told otherwise
+    /// ([`await_interface`](Self::await_interface),
+    /// [`wait_for_interface`](Self::wait_for_interface)).
     ///
     /// # Errors
     /// [`OpenError`]: no usable interface, a socket option refused, a topic of
@@ -477,7 +515,6 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
         start_drain(Drain::new(opened.intake, Arc::clone(&shared)), &shared)?;
         Ok(Listener {
             connection: self.connection,
-            interface: opened.interface,
             topics: self.topics,
             unpacker: Arc::new(Unpacker {
                 codec: self.codec,
@@ -494,7 +531,8 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_pull(self) -> Result<PullListener<T, C>, OpenError> {
-        let opened = self.open_socket()?;
+        let mut opened = self.open_socket()?;
+        opened.intake.bundle()?;
         let unpacker = Unpacker {
             codec: self.codec,
             schema: self.schema,
@@ -512,16 +550,30 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
         if let Some(long) = self.topics.iter().find(|topic| topic.len() > MAX_TOPIC_LEN) {
             return Err(OpenError::TopicTooLong { len: long.len() });
         }
-        let interface = pick(&self.connection)?;
-        let receiver = Receiver::open(self.connection.group(), &interface, &self.receiver)?;
+        let mut finder = finder(&self.connection);
+        let interface = pick(&mut finder, self.awaits)?;
+        let mut receiver = self.open_receiver(interface.as_ref())?;
+        let place = Arc::new(Place::new(&finder, interface));
         let filter = Filter::new(&self.topics, self.topicless);
+        let mut watch = Watch::new(finder, Arc::clone(&place));
+        if !place.is_there() {
+            // It may have come between the look and the watch.
+            watch.look(Instant::now(), &mut receiver);
+        }
         Ok(Opened {
-            interface,
-            kernel: KernelSide::of(&receiver),
+            kernel: KernelSide::of(&receiver, place),
             waker: receiver.waker(),
-            core: Core::new(self.limits()),
-            intake: Intake::new(receiver, filter, self.spin),
+            core: Core::new(self.limits(), receiver.receive_buffer()),
+            intake: Intake::new(receiver, watch, filter, self.spin),
         })
+    }
+
+    fn open_receiver(&self, interface: Option<&Interface>) -> Result<Receiver, SocketError> {
+        let group = self.connection.group();
+        match interface {
+            Some(interface) => Receiver::open(group, interface, &self.receiver),
+            None => Receiver::open_unplaced(group, &self.receiver),
+        }
     }
 }
 

@@ -96,6 +96,7 @@ impl Publisher {
 
     pub(crate) fn statistics(&self) -> BroadcasterStatistics {
         let mut statistics = self.transmitter.tally().statistics();
+        statistics.interface = self.transmitter.place().changes();
         if let Some(coalescing) = &self.coalescing {
             coalescing.complete(&mut statistics);
         }

@@ -15,6 +15,7 @@ use crate::bincode::Bincode;
 use crate::codec::{Decoder, Raw};
 use crate::connection::Connection;
 use crate::error::OpenError;
+use crate::events::Events;
 use crate::intake::Intake;
 use crate::listener::{ListenerBuilder, Opened};
 use crate::message::{Message, Topic, Undecodable};
@@ -42,13 +43,18 @@ use crate::sync::lock;
 ///
 /// # In an event loop
 ///
-/// [`AsFd`] gives the socket for `poll`, `epoll` or an async runtime. When it is
-/// readable, call `try_recv` until it returns `None`: one datagram can hold many
-/// messages, and one wake-up stand for many datagrams. Call it at least once a second
+/// [`AsFd`] gives one descriptor for `poll`, `epoll` or an async runtime, for as long
+/// as the listener lives. When it is readable, call `try_recv` until it returns
+/// `None`: one datagram can hold many messages, and one wake-up stand for many
+/// datagrams, or for none, if the interface changed. Call it at least once a second
 /// as well, so that incomplete messages expire.
+///
+/// # When the interface goes away
+///
+/// As with a [`Listener`](crate::Listener); what is to be done is done by calls that
+/// receive, in the network namespace of the calling thread.
 pub struct PullListener<T, C = Bincode> {
     connection: Connection,
-    interface: Interface,
     topics: Vec<Topic>,
     ignored: Vec<StreamId>,
     unpacker: Unpacker<C>,
@@ -159,7 +165,6 @@ impl<T, C> PullListener<T, C> {
     ) -> Self {
         Self {
             connection,
-            interface: opened.interface,
             topics,
             ignored,
             unpacker,
@@ -196,10 +201,18 @@ impl<T, C> PullListener<T, C> {
         &self.connection
     }
 
-    /// The interface it listens on, as it was found at opening.
+    /// The interface it listens on, as it was looked at last; `None` while that is
+    /// away, or not there yet.
     #[must_use]
-    pub fn interface(&self) -> &Interface {
-        &self.interface
+    pub fn interface(&self) -> Option<Interface> {
+        self.kernel.place.current()
+    }
+
+    /// Takes events from now on, as [`Listener::events`](crate::Listener::events).
+    /// They happen in calls that receive.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.kernel.place.events()
     }
 
     /// The topics it was opened for; empty if all messages are wanted (or only
@@ -225,6 +238,12 @@ impl<T, C> PullListener<T, C> {
     }
 }
 
+impl<T, C> Drop for PullListener<T, C> {
+    fn drop(&mut self) {
+        self.kernel.place.hub().close();
+    }
+}
+
 impl<T, C> AsFd for PullListener<T, C> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.intake.as_fd()
@@ -235,7 +254,7 @@ impl<T, C> fmt::Debug for PullListener<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PullListener")
             .field("connection", &self.connection)
-            .field("interface", &self.interface.name())
+            .field("interface", &self.interface().map(|it| it.to_string()))
             .field("topics", &self.topics)
             .finish_non_exhaustive()
     }

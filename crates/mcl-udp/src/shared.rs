@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use mcl_net::{DropCounter, Foreign, ReceiveBuffer, Receiver, Waker};
 use mcl_wire::{Demux, Limits, StreamId};
 
+use crate::interface::Place;
 use crate::statistics::ListenerStatistics;
 use crate::subscription::{Outlet, Route, SubscriptionId, Tally, in_callback};
 use crate::sync::{lock, read, write};
@@ -29,43 +30,42 @@ pub(crate) struct Routing {
 pub(crate) struct Core {
     pub(crate) demux: Demux<RandomState>,
     pub(crate) foreign: Foreign,
-    pub(crate) crc_mismatch: u64,
-    pub(crate) unclaimed: u64,
     pub(crate) receive_errors: u64,
+    /// Of the present socket.
+    pub(crate) receive_buffer: ReceiveBuffer,
     /// The kernel's counter, once the socket is closed.
     pub(crate) kernel_drops: Option<u64>,
 }
 
 impl Core {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, receive_buffer: ReceiveBuffer) -> Self {
         Self {
             demux: Demux::new(limits, RandomState::new()),
             foreign: Foreign::default(),
-            crc_mismatch: 0,
-            unclaimed: 0,
             receive_errors: 0,
+            receive_buffer,
             kernel_drops: None,
         }
     }
 }
 
-/// The kernel's side of a listener's socket.
+/// What is known of a listener's socket beside what it brings.
 #[derive(Debug)]
 pub(crate) struct KernelSide {
-    pub(crate) receive_buffer: ReceiveBuffer,
-    drop_counter: Option<DropCounter>,
+    drop_counter: DropCounter,
+    pub(crate) place: Arc<Place>,
 }
 
 impl KernelSide {
-    pub(crate) fn of(receiver: &Receiver) -> Self {
+    pub(crate) fn of(receiver: &Receiver, place: Arc<Place>) -> Self {
         Self {
-            receive_buffer: receiver.receive_buffer(),
-            drop_counter: receiver.drop_counter().ok(),
+            drop_counter: receiver.drop_counter(),
+            place,
         }
     }
 
     pub(crate) fn drops(&self) -> Option<u64> {
-        self.drop_counter.as_ref()?.read().ok()?
+        self.drop_counter.read().ok()?
     }
 
     /// The account, with the kernel's drops as just read.
@@ -74,11 +74,10 @@ impl KernelSide {
             wire: core.demux.counters(),
             streams: core.demux.streams().collect(),
             foreign: core.foreign,
-            crc_mismatch: core.crc_mismatch,
-            unclaimed: core.unclaimed,
             receive_errors: core.receive_errors,
-            receive_buffer: self.receive_buffer,
+            receive_buffer: core.receive_buffer,
             kernel_drops: drops.or(core.kernel_drops),
+            interface: self.place.changes(),
             reassembly_bytes: core.demux.allocated_bytes(),
         }
     }
@@ -244,9 +243,14 @@ impl Shared {
         if first {
             let routes = mem::take(&mut Arc::make_mut(&mut write(&self.routing)).routes);
             routes.iter().for_each(|route| route.stop());
+            self.kernel.place.hub().close();
             self.waker.wake();
         }
         first
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.kernel.place
     }
 
     /// Reads the kernel's counter one last time, while there is a socket.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::interface::InterfaceChanges;
+
 /// What a broadcaster has sent so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,6 +36,9 @@ pub struct BroadcasterStatistics {
     pub restarted: u64,
     /// Time spent waiting for the pacing.
     pub paced: Duration,
+    /// How often the interface was away when something was published, and what came of
+    /// it.
+    pub interface: InterfaceChanges,
 }
 
 /// The counters behind [`BroadcasterStatistics`].
@@ -104,6 +109,7 @@ impl Tally {
             unsent: 0,
             restarted: of(&self.restarted),
             paced: Duration::from_nanos(of(&self.paced_nanos)),
+            interface: InterfaceChanges::default(),
         }
     }
 }

@@ -1,17 +1,18 @@
 //! From message bodies to trains of datagrams.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcl_net::{Blocking, Pacer, SendErrorKind, Sender};
+use mcl_net::{Blocking, Finder, Pacer, SendErrorKind, Sender};
 use mcl_wire::{
     Body, BodyHead, FRAGMENT_OVERHEAD, FragmentError, Fragmenter, StreamId, WHOLE_MESSAGE_OVERHEAD,
     WholeMessage,
 };
 
 use crate::error::PublishError;
+use crate::interface::Place;
 use crate::line::{Failure, Line, MOST_DATAGRAMS};
 use crate::sync::{lock, try_lock};
 use crate::tally::Tally;
@@ -42,6 +43,7 @@ pub(crate) struct Transmitter {
     /// Whether anybody may publish, and whether what was begun may go on.
     open: AtomicBool,
     halted: AtomicBool,
+    place: Arc<Place>,
     tally: Tally,
 }
 
@@ -66,12 +68,19 @@ pub(crate) trait Upstream {
 }
 
 impl Transmitter {
-    pub(crate) fn new(stream: StreamId, sender: Sender, pacer: Pacer) -> Self {
+    pub(crate) fn new(
+        stream: StreamId,
+        sender: Sender,
+        pacer: Pacer,
+        finder: Finder,
+        place: Arc<Place>,
+    ) -> Self {
         Self {
             stream,
             datagram_len: AtomicUsize::new(sender.datagram_len()),
             offload: AtomicBool::new(sender.offload()),
-            line: Mutex::new(Some(Line::new(sender, pacer))),
+            line: Mutex::new(Some(Line::new(sender, pacer, finder, Arc::clone(&place)))),
+            place,
             open: AtomicBool::new(true),
             halted: AtomicBool::new(false),
             tally: Tally::default(),
@@ -80,6 +89,10 @@ impl Transmitter {
 
     pub(crate) fn stream(&self) -> StreamId {
         self.stream
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     pub(crate) fn tally(&self) -> &Tally {
@@ -99,6 +112,7 @@ impl Transmitter {
     pub(crate) fn halt(&self) {
         self.halted.store(true, Ordering::Release);
         *lock(&self.line) = None;
+        self.place.hub().close();
     }
 
     fn is_halted(&self) -> bool {
@@ -119,7 +133,7 @@ impl Transmitter {
         self.datagram_len.load(Ordering::Relaxed)
     }
 
-    fn set_datagram_len(&self, len: usize) {
+    pub(crate) fn set_datagram_len(&self, len: usize) {
         self.datagram_len.store(len, Ordering::Relaxed);
     }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mcl_net::{Pacer, Pacing, Sender, SenderOptions};
@@ -15,7 +15,7 @@ use crate::bincode::Bincode;
 use crate::codec::{Encoder, Raw};
 use crate::connection::Connection;
 use crate::error::OpenError;
-use crate::interface::pick;
+use crate::interface::{Await, Place, finder, pick};
 use crate::message::Topic;
 use crate::publisher::Publisher;
 use crate::transmitter::Transmitter;
@@ -26,6 +26,7 @@ pub struct BroadcasterBuilder<T: ?Sized, C = Bincode> {
     connection: Connection,
     topic: Option<String>,
     sender: SenderOptions,
+    awaits: Await,
     pacing: Pacing,
     coalesce: Option<Duration>,
     settings: Settings,
@@ -46,6 +47,7 @@ impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
             connection: connection.clone(),
             topic: None,
             sender: SenderOptions::default(),
+            awaits: Await::Nothing,
             pacing: Pacing::Auto,
             coalesce: None,
             settings,
@@ -57,6 +59,22 @@ impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
     /// The topic of messages published without naming one; none by default.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topic = Some(topic.into());
+        self
+    }
+
+    /// Opens even where there is no usable interface yet. Publishing fails
+    /// ([`PublishError::Interface`](crate::PublishError::Interface)) until it is there.
+    ///
+    /// Name the interface in the connection: where the system chooses, it is the
+    /// first one that is usable when something is published.
+    pub fn await_interface(mut self) -> Self {
+        self.awaits = Await::Later;
+        self
+    }
+
+    /// Lets `open` wait up to `timeout` for a usable interface, and only then fail.
+    pub fn wait_for_interface(mut self, timeout: Duration) -> Self {
+        self.awaits = Await::Blocking(timeout);
         self
     }
 
@@ -160,6 +178,7 @@ impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
             connection: self.connection,
             topic: self.topic,
             sender: self.sender,
+            awaits: self.awaits,
             pacing: self.pacing,
             coalesce: self.coalesce,
             settings: self.settings,
@@ -182,7 +201,10 @@ impl<T: ?Sized, C: Encoder<T>> BroadcasterBuilder<T, C> {
     /// Opens the broadcaster. Sends nothing yet.
     ///
     /// The interface is the connection's, else what the environment variable
-    /// `MCL_INTERFACE` names, else the system's choice for the group.
+    /// `MCL_INTERFACE` names, else the system's choice for the group. Without a usable
+    /// one it fails at once, unless told otherwise
+    /// ([`await_interface`](Self::await_interface),
+    /// [`wait_for_interface`](Self::wait_for_interface)).
     ///
     /// # Errors
     /// [`OpenError`]: no usable interface, a socket option refused, a topic of
@@ -192,11 +214,15 @@ impl<T: ?Sized, C: Encoder<T>> BroadcasterBuilder<T, C> {
             .settings
             .head(self.settings.encoding(&self.codec), self.topic.as_deref())
             .map_err(|TopicTooLong { len, .. }| OpenError::TopicTooLong { len })?;
-        let interface = pick(&self.connection)?;
+        let mut finder = finder(&self.connection);
+        let interface = pick(&mut finder, self.awaits)?;
         let mut options = self.sender;
         // The transmitter waits for an address itself, without holding the sender.
         options.ready_timeout = Duration::ZERO;
-        let sender = Sender::open(self.connection.group(), &interface, &options)?;
+        let sender = match &interface {
+            Some(interface) => Sender::open(self.connection.group(), interface, &options)?,
+            None => Sender::open_unplaced(self.connection.group(), &options)?,
+        };
         if sender.datagram_len() < MIN_DATAGRAM_LEN {
             return Err(OpenError::DatagramTooShort {
                 len: sender.datagram_len(),
@@ -204,11 +230,11 @@ impl<T: ?Sized, C: Encoder<T>> BroadcasterBuilder<T, C> {
         }
         let pacer = Pacer::new(self.pacing);
         let stream = StreamId(getrandom::u64().map_err(random_failed)?);
-        let transmitter = Transmitter::new(stream, sender, pacer);
+        let place = Arc::new(Place::new(&finder, interface));
+        let transmitter = Transmitter::new(stream, sender, pacer, finder, place);
         let publisher = Publisher::new(transmitter, self.coalesce).map_err(OpenError::Thread)?;
         Ok(Broadcaster {
             connection: self.connection,
-            interface,
             topic: self.topic.as_deref().map(Topic::from),
             settings: self.settings,
             head,

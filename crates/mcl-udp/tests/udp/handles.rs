@@ -211,7 +211,7 @@ fn messages_with_a_checksum_arrive_whole_and_in_fragments() {
             broadcaster.publish(&sent).unwrap();
             assert_eq!(next(&queue).payload, sent);
         }
-        assert_eq!(listener.statistics().crc_mismatch, 0);
+        assert_eq!(listener.statistics().account().crc_mismatch, 0);
     });
 }
 
@@ -220,7 +220,7 @@ fn messages_with_a_checksum_arrive_whole_and_in_fragments() {
 fn a_message_whose_checksum_does_not_match_is_dropped_and_counted() {
     in_network(|_| {
         let (listener, queue) = raw_listener();
-        let interface = listener.interface().clone();
+        let interface = listener.interface().unwrap();
         let options = SenderOptions::default();
         let mut sender = Sender::open(connection().group(), &interface, &options).unwrap();
         let payload = b"payload".to_vec();
@@ -241,7 +241,7 @@ fn a_message_whose_checksum_does_not_match_is_dropped_and_counted() {
             sender.send_train(&slices, len, Blocking::Yes).unwrap();
         }
         eventually("three are dropped", || {
-            listener.statistics().crc_mismatch == 3
+            listener.statistics().account().crc_mismatch == 3
         });
         assert_eq!(listener.statistics().messages_lost(), 3);
         assert_eq!(next(&queue).payload, payload);
@@ -267,7 +267,7 @@ fn a_message_tells_where_when_and_how_it_was_published() {
             assert_eq!(message.topic.as_deref(), Some("meta"));
             assert_eq!(message.stream, broadcaster.stream());
             assert_eq!(message.number, number);
-            assert_eq!(message.interface, listener.interface().index());
+            assert_eq!(message.interface, listener.interface().unwrap().index());
             assert!(
                 message.sender.ip().is_unicast_link_local(),
                 "{}",
@@ -355,8 +355,9 @@ pub(crate) fn environment() {
         let broadcaster = RawBroadcaster::open(&connection);
         match (listener, broadcaster) {
             (Ok(listener), Ok(broadcaster)) => {
-                assert_eq!(listener.interface().name(), broadcaster.interface().name());
-                tell(listener.interface().name());
+                let interface = listener.interface().unwrap();
+                assert_eq!(broadcaster.interface().unwrap().name(), interface.name());
+                tell(interface.name());
             }
             (Err(error), Err(_)) => tell(error.to_string().replace('\n', " ")),
             mixed => panic!("{mixed:?}"),
@@ -414,7 +415,7 @@ fn everything_shows_itself() {
         says_something(&queue.statistics());
         says_something(&listener.statistics());
         says_something(&broadcaster.statistics());
-        says_something(listener.interface());
+        says_something(&listener.interface());
         says_something(&queue.id());
         broadcaster.publish_to("topic", &1).unwrap();
         broadcaster.publish_to("topic", &2).unwrap();

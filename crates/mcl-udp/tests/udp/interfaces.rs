@@ -131,12 +131,12 @@ fn of_two_interfaces_the_named_one_is_used() {
         let (from_zero, from_one) = (zero.queue(), one.queue());
         for name in ["br1", "br0", "br1", "br0"] {
             let broadcaster = Broadcaster::<str>::open(&on(name)).unwrap();
-            assert_eq!(broadcaster.interface().name(), name);
+            assert_eq!(broadcaster.interface().unwrap().name(), name);
             broadcaster.publish(name).unwrap();
         }
         let [first, last] = [next(&from_zero), next(&from_zero)];
         assert_eq!([first.payload, last.payload], ["br0"; 2]);
-        assert_eq!(first.interface, zero.interface().index());
+        assert_eq!(first.interface, zero.interface().unwrap().index());
         assert_eq!(payloads(&from_one, 2), ["br1"; 2]);
         assert!(from_zero.is_empty() && from_one.is_empty());
         // Linux hands a group's datagrams to every socket that joined it on any

@@ -7,6 +7,7 @@
 //! - `coalescing`: small messages that share datagrams, and batches.
 //! - `contention`: many broadcasters at once and great loss: no mixture, and an
 //!   account that adds up.
+//! - `accounts`: sent = delivered + missing + dropped, by cause; what it looks like.
 //! - `fairness`: large and small messages of several threads.
 //! - `interfaces`: none usable, two of them, one that is not ready or goes down.
 //! - `lifecycle`: subscribing, unsubscribing, closing and dropping from anywhere.
@@ -18,6 +19,7 @@
 //! - `handles`: the rest of what handles offer: closing, `try_publish`, ignoring,
 //!   checksums, the environment, metadata, `Debug`, `Send`.
 //! - `idle`: nothing wakes while nothing arrives.
+//! - `recovery`: interfaces that go away and come back, or come late.
 //! - `rest`: what a listener keeps when nothing arrives any more.
 //! - `support`: a network of one's own, patience, child processes.
 
@@ -28,6 +30,7 @@
     reason = "how much was lost belongs in the log; child processes talk to their parent"
 )]
 
+mod accounts;
 mod coalescing;
 mod contention;
 mod decoding;
@@ -41,6 +44,7 @@ mod lifecycle;
 mod mtu;
 mod pull;
 mod queues;
+mod recovery;
 mod rest;
 mod sizes;
 mod support;
