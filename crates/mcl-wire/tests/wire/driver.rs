@@ -407,7 +407,7 @@ impl Drive<'_> {
     fn renumber(&mut self, datagram: &mut [u8]) {
         let at = self.plan.below(4);
         let sender = &mut self.senders[at];
-        if sender.sequence <= LAST_NUMBER {
+        if sender.sequence <= LAST_NUMBER && datagram.len() >= HEADER_LEN {
             datagram[8..16].copy_from_slice(&sender.stream.0.to_be_bytes());
             datagram[16..24].copy_from_slice(&sender.sequence.to_be_bytes());
             sender.sequence += 1;

@@ -590,3 +590,35 @@ fn a_message_in_one_datagram_is_no_reason_to_allocate_for_long_ones() {
     bench.begin(&mut long, 1 << 20, 1);
     assert!(bench.stream(&long).bytes > 2 * of_unproven);
 }
+
+/// A forger who knows a stream says something in its name, as far ahead as is
+/// believed at once.
+fn led_astray(forge: impl FnOnce(&mut Sender)) -> Vec<u64> {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    bench.prove(&mut sender);
+    let mut forger = Sender::new(1);
+    (forger.sequence, forger.number) = (sender.sequence, sender.number);
+    forge(&mut forger);
+    bench.prove(&mut forger);
+    for _ in 0..100 {
+        let datagram = sender.message(None, b"honest").remove(0);
+        bench.feed(&datagram);
+    }
+    bench.inbox.messages.iter().map(|it| it.number).collect()
+}
+
+#[test]
+fn one_forged_datagram_silences_nobody_for_long() {
+    let ahead = 1 << 24;
+    let came = led_astray(|forger| forger.sequence += ahead - 1);
+    assert_eq!(came.last(), Some(&100), "by its sequence number");
+    assert_eq!(came.len(), 2 + 36);
+    let came = led_astray(|forger| {
+        forger.number += ahead - 1;
+        // Its place in the sequence is free as yet.
+        forger.sequence += 500;
+    });
+    assert_eq!(came.last(), Some(&100), "by its message number");
+    assert_eq!(came.len(), 2 + 36);
+}
