@@ -15,7 +15,13 @@ use crate::Rng;
 /// in the middle of a message, and what a link carries.
 const LENGTHS: [usize; 4] = [64, 308, 700, 1452];
 /// Streams that complete messages, and so are believed more than others.
-const TRUSTED: usize = 256;
+const TRUSTED: usize = 64;
+/// Streams whose sequence numbers jump.
+const JUMPY: usize = 64;
+/// Trains after which a train of messages in fragments comes, and after which a
+/// number in an honest stream's name.
+const EARN_EVERY: usize = 200;
+const ACCUSE_EVERY: usize = 1000;
 /// Datagrams of each length kept to come again.
 const KEPT: usize = 4096;
 
@@ -42,6 +48,7 @@ pub(crate) struct Attack {
     rng: Rng,
     longest: usize,
     trusted: Vec<Stream>,
+    jumpy: Vec<Stream>,
     honest: Vec<StreamId>,
     begun: Vec<Part>,
     kept: [Vec<Vec<u8>>; LENGTHS.len()],
@@ -54,14 +61,18 @@ impl Attack {
     pub(crate) fn new(group: Group, seed: u64, longest: usize, honest: Vec<StreamId>) -> Self {
         let interface = mcl_net::choose(&InterfaceChoice::System, &group).unwrap();
         let mut rng = Rng(seed);
-        let trusted = (0..TRUSTED).map(|_| Stream {
-            id: rng.next(),
-            sequence: 0,
-            number: 0,
-        });
+        let mut streams = |count| -> Vec<Stream> {
+            let fresh = |_| Stream {
+                id: rng.next(),
+                sequence: 0,
+                number: 0,
+            };
+            (0..count).map(fresh).collect()
+        };
         Self {
             sender: Sender::open(group, &interface, &SenderOptions::default()).unwrap(),
-            trusted: trusted.collect(),
+            trusted: streams(TRUSTED),
+            jumpy: streams(JUMPY),
             rng,
             longest,
             honest,
@@ -71,10 +82,22 @@ impl Attack {
         }
     }
 
+    /// Every trusted stream completes a message.
+    pub(crate) fn begin(&mut self) {
+        for at in 0..TRUSTED {
+            self.complete(at, 200_000);
+        }
+    }
+
     /// Sends a train of anything; now and then a whole message in its fragments.
     pub(crate) fn strike(&mut self) {
-        if self.rng.below(200) == 0 {
-            return self.earn_trust();
+        if self.rng.below(EARN_EVERY) == 0 {
+            let len = [20_000, 200_000, self.longest / 4][self.rng.below(3)];
+            let at = self.rng.below(TRUSTED);
+            return self.complete(at, len);
+        }
+        if self.rng.below(ACCUSE_EVERY) == 0 {
+            return self.accuse();
         }
         let which = self.rng.below(LENGTHS.len());
         let len = LENGTHS[which];
@@ -106,10 +129,31 @@ impl Attack {
         }
     }
 
+    /// A sequence number that is far off in an honest stream's name.
+    fn accuse(&mut self) {
+        let id = self.honest[self.rng.below(self.honest.len())].0;
+        let sequence = 1 << (25 + self.rng.below(38));
+        let stream = Stream {
+            id,
+            sequence,
+            number: sequence,
+        };
+        let size = 308 - FRAGMENT_OVERHEAD;
+        let (total, index, hash) = (2 * size, 0, 0);
+        let part = Part {
+            stream,
+            total,
+            index,
+            hash,
+            size,
+        };
+        // Not remembered: a second one near it would be believed.
+        let datagram = fragment(&part, 308);
+        self.send(&datagram, 308);
+    }
+
     /// A trusted stream completes a message, and is believed twice its length.
-    fn earn_trust(&mut self) {
-        let at = self.rng.below(TRUSTED);
-        let len = [20_000, 200_000, self.longest / 4][self.rng.below(3)];
+    fn complete(&mut self, at: usize, len: usize) {
         let head = BodyHead::new(None, &Metadata::new()).unwrap();
         let payload = vec![0x66; len];
         let stream = &mut self.trusted[at];
@@ -132,7 +176,7 @@ impl Attack {
             0..4 => self.claim(len),
             4 => self.claim_too_much(len),
             5..8 => self.whole(len),
-            8..11 => self.trusted_claim(len),
+            8..11 => self.claim_of_trusted(len),
             11 => self.late(which),
             12 | 13 => self.contradict(len),
             14 => self.jump(len),
@@ -160,17 +204,17 @@ impl Attack {
     }
 
     /// The same in a stream that has completed messages.
-    fn trusted_claim(&mut self, len: usize) -> Vec<u8> {
-        let stream = self.next_of_trusted(1);
-        let total = self.longest - self.rng.below(1000);
+    fn claim_of_trusted(&mut self, len: usize) -> Vec<u8> {
+        let stream = self.next_of_trusted();
+        let total = self.rng.magnitude(self.longest);
         self.part_of(stream, total, len)
     }
 
-    fn next_of_trusted(&mut self, step: u64) -> Stream {
+    fn next_of_trusted(&mut self) -> Stream {
         let at = self.rng.below(TRUSTED);
         let stream = &mut self.trusted[at];
-        stream.sequence = stream.sequence.wrapping_add(step);
-        stream.number = stream.number.wrapping_add(1);
+        stream.sequence += 1;
+        stream.number += 1;
         *stream
     }
 
@@ -202,19 +246,23 @@ impl Attack {
                 size,
             }
         };
+        self.remember(part);
+        fragment(&part, len)
+    }
+
+    fn remember(&mut self, part: Part) {
         if self.begun.len() < KEPT {
             self.begun.push(part);
         } else {
             let at = self.rng.below(KEPT);
             self.begun[at] = part;
         }
-        fragment(&part, len)
     }
 
     /// A message in one datagram: it is delivered, under any topic.
     fn whole(&mut self, len: usize) -> Vec<u8> {
         let stream = if self.rng.below(4) == 0 {
-            self.next_of_trusted(1)
+            self.next_of_trusted()
         } else {
             self.stranger()
         };
@@ -272,17 +320,14 @@ impl Attack {
         fragment(&part, len)
     }
 
-    /// A sequence number far from the last: in a stream of the attacker's, where the
-    /// next one may confirm it, or in an honest one.
+    /// A sequence number far from the last, or the next one, which confirms it.
     fn jump(&mut self, len: usize) -> Vec<u8> {
-        let mut stream = self.next_of_trusted(1);
-        let far = 1 << (24 + self.rng.below(39));
-        if self.rng.below(64) == 0 && !self.honest.is_empty() {
-            stream.id = self.honest[self.rng.below(self.honest.len())].0;
-            stream.sequence = far;
-        } else {
-            stream = self.next_of_trusted(far);
-        }
+        let at = self.rng.below(JUMPY);
+        let far = [1, 1 << self.rng.below(64)][self.rng.below(2)];
+        let stream = &mut self.jumpy[at];
+        stream.sequence = stream.sequence.wrapping_add(far);
+        stream.number = stream.number.wrapping_add(1);
+        let stream = *stream;
         let total = self.rng.magnitude(self.longest);
         self.part_of(stream, total, len)
     }

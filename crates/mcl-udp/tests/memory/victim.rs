@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use mcl_testbed::Namespace;
-use mcl_udp::{Payload, Queue, QueueOptions, Raw, RawListener, StreamId};
+use mcl_udp::{
+    ListenerStatistics, Payload, Queue, QueueOptions, Raw, RawListener, StreamId, StreamReport,
+};
 
 use crate::ceiling::{BUDGET, LONGEST, QUEUE_BYTES, connection, payload};
 
@@ -67,7 +69,7 @@ impl Victim {
         self.hear()
     }
 
-    /// Datagrams that the listener has been given by its socket.
+    /// Hostile datagrams that the listener has been given by its socket.
     pub(crate) fn received(&mut self) -> u64 {
         self.ask("received").parse().unwrap()
     }
@@ -81,13 +83,25 @@ impl Victim {
                 (name.to_owned(), value.parse().unwrap())
             })
             .collect();
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         for name in ["VmHWM", "VmRSS", "Threads"] {
-            let line = status.lines().find_map(|it| it.strip_prefix(name)).unwrap();
-            let digits: String = line.chars().filter(char::is_ascii_digit).collect();
-            report.insert(name.to_owned(), digits.parse().unwrap());
+            report.insert(name.to_owned(), self.status(name));
         }
         report
+    }
+
+    /// A line of the process's status: KiB, or a number.
+    pub(crate) fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|it| it.strip_prefix(name)).unwrap();
+        let digits: String = line.chars().filter(char::is_ascii_digit).collect();
+        digits.parse().unwrap()
+    }
+
+    /// Has the listener closed and its process ended; tells how that went.
+    pub(crate) fn finish(mut self) -> String {
+        let said = self.ask("close");
+        assert!(self.child.wait().unwrap().success());
+        said
     }
 
     /// Which streams are honest is known when their broadcasters are open.
@@ -151,8 +165,13 @@ fn child_process() {
     tell("ready");
     for line in io::stdin().lines() {
         let line = line.unwrap();
+        if line == "close" {
+            break;
+        }
         tell(match line.split_once(' ') {
-            None if line == "received" => listener.statistics().wire.datagrams_fed.to_string(),
+            None if line == "received" => {
+                hostile(&listener.statistics(), &honest.lock().unwrap()).to_string()
+            }
             None => describe(&listener, &honest.lock().unwrap()),
             Some((_, stream)) => {
                 let stream = StreamId(stream.parse().unwrap());
@@ -161,13 +180,37 @@ fn child_process() {
             }
         });
     }
+    assert!(listener.close());
+    tell("well");
+}
+
+/// Datagrams taken in that were none of the honest streams'.
+fn hostile(statistics: &ListenerStatistics, honest: &Honest) -> u64 {
+    let streams = statistics.streams.iter();
+    let theirs = streams.filter(|stream| honest.streams.contains(&stream.id));
+    let theirs: u64 = theirs.map(|stream| stream.datagrams.received).sum();
+    statistics.wire.datagrams_fed - theirs
+}
+
+/// What became of an honest stream's messages.
+fn describe_stream(name: &str, report: &StreamReport) -> String {
+    let messages = report.messages;
+    let gave_way = messages.evicted + messages.abandoned + messages.refused + messages.expired;
+    [
+        ("delivered", messages.delivered),
+        ("missing", report.datagrams.missing),
+        ("gave_way", gave_way + messages.stranded),
+        ("restarts", report.datagrams.restarts),
+    ]
+    .map(|(what, count)| format!("{name}_{what}={count}"))
+    .join(" ")
 }
 
 fn describe(listener: &RawListener, honest: &Honest) -> String {
     let statistics = listener.statistics();
     let (wire, messages) = (statistics.wire, statistics.wire.messages);
     let mut pairs = vec![
-        ("received", wire.datagrams_fed),
+        ("hostile_received", hostile(&statistics, honest)),
         ("dropped", wire.datagrams.dropped()),
         ("started", messages.started),
         ("completed", messages.completed),
@@ -202,12 +245,7 @@ fn describe(listener: &RawListener, honest: &Honest) -> String {
         .collect();
     for (name, stream) in names.into_iter().zip(&honest.streams) {
         let report = statistics.streams.iter().find(|it| it.id == *stream);
-        let Some(report) = report else { continue };
-        let lost = report.messages.evicted + report.messages.abandoned + report.messages.refused;
-        said.push(format!("{name}_missing={}", report.datagrams.missing));
-        said.push(format!("{name}_gave_way={lost}"));
-        said.push(format!("{name}_restarts={}", report.datagrams.restarts));
-        said.push(format!("{name}_seen={}", report.datagrams.received));
+        said.extend(report.map(|report| describe_stream(name, report)));
     }
     said.join(" ")
 }
