@@ -1,5 +1,6 @@
 //! Commands of the MCL workspace: `cargo xtask help` lists them.
 
+mod ceiling;
 mod ci;
 mod command;
 mod demo;
@@ -26,6 +27,7 @@ Usage: cargo xtask <command>
       --undo            take back exactly what netsetup made
       --persist         also write the buffer sizes to sysctl.d
   test [-- filter...]   the whole test suite, in private network namespaces
+  ceiling [datagrams]   how much memory a listener takes under a flood (10000000)
   loss [series]         how much is lost with and without pacing (10 series)
   versus [option...]    this library, bare sockets, LCM and Cyclone DDS side by side
       --quick           under two minutes, for a first look
@@ -62,6 +64,8 @@ fn dispatch(arguments: &[String]) -> Outcome {
         demo::INSIDE => demo::inside(),
         demo::LISTENER => demo::listener(rest),
         demo::PUBLISHER => demo::publisher(rest),
+        "ceiling" => ceiling::main(rest),
+        ceiling::INSIDE => ceiling::inside(rest),
         "loss" => loss::main(rest),
         loss::INSIDE => loss::inside(rest),
         loss::LISTENER => loss::listener(rest),
