@@ -1,5 +1,5 @@
-//! What the fuzz targets do with their input. The first two share their code
-//! with mcl-wire's tests, where the corpus is replayed too.
+//! What the fuzz targets do with their input: functions of the tests of mcl-wire and
+//! mcl-udp, where the corpus is replayed too.
 
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../crates/mcl-wire/tests/wire/common.rs"]
@@ -10,9 +10,9 @@ mod dissection;
 mod driver;
 #[path = "../../crates/mcl-wire/tests/wire/hearsay.rs"]
 mod hearsay;
-mod typed;
-
-pub use typed::{KINDS, typed};
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../crates/mcl-udp/tests/typed/payloads.rs"]
+mod payloads;
 
 /// Takes `bytes` for a datagram and for a message body.
 ///
@@ -28,4 +28,13 @@ pub fn frames(bytes: &[u8]) {
 /// If an invariant does not hold.
 pub fn demux(bytes: &[u8]) {
     driver::drive(bytes);
+}
+
+/// Decodes `bytes`, after the first, as the type which that chooses.
+///
+/// # Panics
+/// If a value does not survive encoding and decoding, or took more memory than
+/// its payload justifies.
+pub fn typed(bytes: &[u8]) {
+    payloads::typed(bytes);
 }

@@ -29,7 +29,7 @@ struct Gate {
     judge: fn() -> Judged,
 }
 
-const GATES: [Gate; 8] = [
+const GATES: [Gate; 9] = [
     Gate {
         name: "fmt",
         about: "rustfmt changes nothing",
@@ -64,6 +64,11 @@ const GATES: [Gate; 8] = [
         name: "test",
         about: "the whole suite: cargo xtask test",
         judge: whole_suite,
+    },
+    Gate {
+        name: "fuzz",
+        about: "a minute of fuzzing, over all targets, from the committed corpus (nightly, cargo-fuzz)",
+        judge: fuzz,
     },
     Gate {
         name: "demo",
@@ -192,6 +197,56 @@ fn demo() -> Judged {
     let mut command = Command::new(env::current_exe()?);
     command.arg("demo").current_dir(workspace());
     passes(&mut command)
+}
+
+/// The fuzz targets, and the longest input of each.
+const FUZZ_TARGETS: [(&str, u32); 3] = [("frames", 4096), ("demux", 2048), ("typed", 8192)];
+
+/// Seconds for each of them.
+const FUZZ_SECONDS: u32 = 20;
+
+fn fuzz() -> Judged {
+    let probes = [
+        (
+            "rustc",
+            "+nightly --version",
+            "a nightly compiler is not installed: `rustup toolchain install nightly --profile minimal`",
+        ),
+        (
+            "cargo",
+            "fuzz --version",
+            "cargo-fuzz is not installed: `cargo install --locked cargo-fuzz`",
+        ),
+    ];
+    for (program, arguments, missing) in probes {
+        // By rustup's proxies: this process may have been started by a fixed toolchain.
+        let probe = by_rustup(program, arguments).output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            say(missing)?;
+            return Ok(Verdict::Skipped);
+        }
+    }
+    let found = target().join("fuzz");
+    let targets = FUZZ_TARGETS.iter().map(|(name, longest)| {
+        let inputs = found.join("inputs").join(name);
+        let mut command = by_rustup("cargo", "+nightly fuzz run --target-dir");
+        command.arg(&found).arg(name).arg(&inputs);
+        command.arg(format!("fuzz/corpus/{name}")).arg("--");
+        command.arg(format!("-max_total_time={FUZZ_SECONDS}"));
+        command.args(["-timeout=10", "-verbosity=0", "-print_final_stats=1"]);
+        command.arg(format!("-max_len={longest}"));
+        fs::create_dir_all(&inputs).map(|()| command)
+    });
+    all_pass(targets.collect::<io::Result<Vec<_>>>()?)
+}
+
+fn by_rustup(program: &str, arguments: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments.split(' ')).current_dir(workspace());
+    for variable in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(variable);
+    }
+    command
 }
 
 fn deny() -> Judged {

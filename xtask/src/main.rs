@@ -1,5 +1,6 @@
 //! Commands of the MCL workspace: `cargo xtask help` lists them.
 
+mod ceiling;
 mod ci;
 mod command;
 mod demo;
@@ -27,6 +28,7 @@ Usage: cargo xtask <command>
       --undo            take back exactly what netsetup made
       --persist         also write the buffer sizes to sysctl.d
   test [-- filter...]   the whole test suite, in private network namespaces
+  ceiling [datagrams]   how much memory a listener takes under a flood (10000000)
   loss [series]         how much is lost with and without pacing (10 series)
   soak [option...]      many processes and faults, for long, and the account of all messages
       --seconds N       how long (120)
@@ -68,6 +70,8 @@ fn dispatch(arguments: &[String]) -> Outcome {
         demo::INSIDE => demo::inside(),
         demo::LISTENER => demo::listener(rest),
         demo::PUBLISHER => demo::publisher(rest),
+        "ceiling" => ceiling::main(rest),
+        ceiling::INSIDE => ceiling::inside(rest),
         "loss" => loss::main(rest),
         loss::INSIDE => loss::inside(rest),
         loss::LISTENER => loss::listener(rest),

@@ -193,6 +193,26 @@ impl Namespace {
             .ok_or_else(|| io::Error::other(format!("no {counter} in {path}")))
     }
 
+    /// A counter of UDP in this namespace that is kept for IPv4, such as
+    /// `InCsumErrors`. Linux counts a datagram of IPv6 there if it was `poll` that
+    /// found its checksum to be wrong, and with IPv6 if it was `recv`.
+    ///
+    /// # Errors
+    /// The kernel has no such counter.
+    pub fn snmp_udp(&self, counter: &str) -> io::Result<u64> {
+        let path = "/proc/thread-self/net/snmp";
+        let table = self.run(|| fs::read_to_string(path))?;
+        // A line of names, and one of values.
+        let mut lines = table.lines().filter_map(|line| line.strip_prefix("Udp: "));
+        let (names, values) = (lines.next(), lines.next());
+        let pairs = names.into_iter().flat_map(str::split_whitespace);
+        let mut pairs = pairs.zip(values.into_iter().flat_map(str::split_whitespace));
+        pairs
+            .find(|(name, _)| *name == counter)
+            .and_then(|(_, value)| value.parse().ok())
+            .ok_or_else(|| io::Error::other(format!("no {counter} of UDP in {path}")))
+    }
+
     /// The interface index of `name` in this namespace.
     ///
     /// # Errors

@@ -5,6 +5,11 @@ pub const MAX_JUMP: u64 = 1 << 24;
 /// How closely a second number must follow a jump to confirm it.
 pub const RESTART_WINDOW: u64 = 64;
 
+/// How many numbers older than the window must follow one another, with nothing
+/// else between them, until the sequence is believed to be there: more than are in
+/// a train, since a whole train may come late a second time.
+const STALE_RUN: u32 = 64;
+
 /// Bits in a word of the bitmap.
 const WORD: u64 = 64;
 
@@ -28,8 +33,8 @@ pub enum Arrival {
     /// More than [`MAX_JUMP`] away. The next number to be observed decides
     /// whether it was an accident or where the sequence now is.
     Jump,
-    /// New: the second number in a row near a jump. The sequence starts here
-    /// anew.
+    /// New: the second number in a row near a jump, or the last of many in a row
+    /// older than the window. The sequence starts here anew.
     Restarted,
 }
 
@@ -91,7 +96,9 @@ impl SequenceCounts {
 /// Remembers the last `64 * WORDS` numbers, 1024 unless said otherwise. A
 /// number more than [`MAX_JUMP`] away is not believed until a second one
 /// confirms it, as in RFC 3550 appendix A.1: one forged datagram must not
-/// disturb an honest stream.
+/// disturb an honest stream. One that is nearer cannot be told from a loss, and
+/// leaves the honest numbers behind the window: when 65 of them came in a row,
+/// nothing else between them, the sequence is where they are.
 ///
 /// ```
 /// use mcl_wire::{Arrival, SequenceTracker};
@@ -108,7 +115,10 @@ impl SequenceCounts {
 pub struct SequenceTracker<const WORDS: usize = 16> {
     highest: u64,
     received: u64,
+    /// The last number, if it was not believed.
     candidate: Option<u64>,
+    /// How many in a row before it were too old, each near the one before.
+    stale_run: u32,
     started: bool,
     seen: [u64; WORDS],
     /// What else is counted. Of the numbers spanned, those before the last
@@ -136,6 +146,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
             highest: 0,
             received: 0,
             candidate: None,
+            stale_run: 0,
             started: false,
             seen: [0; WORDS],
             rest: SequenceCounts {
@@ -242,12 +253,11 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 
     #[inline]
     fn old(&mut self, number: u64) -> Arrival {
-        self.candidate = None;
         let age = self.highest.saturating_sub(number);
         if age >= Self::WINDOW {
-            add(&mut self.rest.stale, 1);
-            return Arrival::Stale;
+            return self.stale(number);
         }
+        self.candidate = None;
         if !self.mark(number) {
             add(&mut self.rest.duplicate, 1);
             return Arrival::Duplicate;
@@ -259,6 +269,25 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         add(&mut self.received, 1);
         add(&mut self.rest.late, 1);
         Arrival::Late
+    }
+
+    #[cold]
+    fn stale(&mut self, number: u64) -> Arrival {
+        let step = self.candidate.and_then(|at| number.checked_sub(at));
+        self.stale_run = match step {
+            // As often as a message has fragments.
+            Some(0) => self.stale_run,
+            Some(1..=RESTART_WINDOW) => self.stale_run.saturating_add(1),
+            _ => 0,
+        };
+        if self.stale_run >= STALE_RUN {
+            self.restart();
+            self.start(number);
+            return Arrival::Restarted;
+        }
+        self.candidate = Some(number);
+        add(&mut self.rest.stale, 1);
+        Arrival::Stale
     }
 
     fn jump(&mut self, number: u64) -> Arrival {
@@ -360,6 +389,41 @@ mod tests {
         assert_eq!((counts.jumps, counts.restarts), (2, 1));
         assert_eq!((counts.spanned, counts.received, counts.missing), (3, 3, 0));
         assert_eq!(counts.first, 7 + MAX_JUMP + 3);
+    }
+
+    #[test]
+    fn a_sequence_that_was_led_astray_comes_back() {
+        let mut tracker = tracker(&[6, 7, 7 + MAX_JUMP]);
+        for number in 8..8 + 64 {
+            assert_eq!(tracker.observe(number), Arrival::Stale);
+            assert_eq!(tracker.observe(number), Arrival::Stale, "counts once");
+        }
+        assert_eq!(
+            tracker.observe(73),
+            Arrival::Restarted,
+            "one may be missing"
+        );
+        assert_eq!(tracker.observe(74), Arrival::New);
+        let counts = tracker.counts();
+        assert_eq!((counts.stale, counts.restarts, counts.first), (128, 1, 73));
+        assert_eq!(counts.received + counts.missing, counts.spanned);
+    }
+
+    #[test]
+    fn what_comes_late_between_others_leads_nobody_astray() {
+        let mut tracker = tracker(&[0, 5000]);
+        for late in 0..1000 {
+            assert_eq!(tracker.observe(late), Arrival::Stale);
+            if late % 60 == 0 {
+                let next = tracker.counts().highest + 1;
+                assert_eq!(tracker.observe(next), Arrival::New);
+            }
+        }
+        // Nor does the same datagram, again and again, or what is out of order.
+        for late in [3, 3, 3, 900, 2, 80].into_iter().cycle().take(1000) {
+            assert_eq!(tracker.observe(late), Arrival::Stale);
+        }
+        assert_eq!(tracker.counts().restarts, 0);
     }
 
     #[test]

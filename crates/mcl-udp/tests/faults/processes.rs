@@ -15,7 +15,7 @@ use mcl_udp::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::payload::{check, content};
+use crate::payload::{SHORTEST, check, content};
 use crate::scenario::HUNG;
 
 pub(crate) const SEED: &str = "MCL_TEST_SEED";
@@ -83,6 +83,8 @@ pub(crate) struct Sent {
     pub(crate) datagrams: u64,
     pub(crate) failed: u64,
     pub(crate) restarted: u64,
+    /// Of the messages, those that are no marks; the parent knows.
+    pub(crate) traffic: u64,
 }
 
 /// Publishes as it is told to: "publish <messages> <len>".
@@ -137,6 +139,7 @@ fn account(broadcaster: &RawBroadcaster) -> Sent {
         datagrams: sent.datagrams,
         failed: sent.failed,
         restarted: sent.restarted,
+        traffic: 0,
     }
 }
 
@@ -145,6 +148,8 @@ fn account(broadcaster: &RawBroadcaster) -> Sent {
 pub(crate) struct Heard {
     /// Messages that were right, byte by byte.
     pub(crate) right: u64,
+    /// Of these, those that are no marks.
+    pub(crate) traffic: u64,
     /// Messages that were not.
     pub(crate) wrong: u64,
     /// Messages that came a second time.
@@ -195,32 +200,42 @@ pub(crate) struct Stream {
     pub(crate) incomplete: u64,
     /// Messages of which nothing came.
     pub(crate) unseen: u64,
-    pub(crate) unreadable: u64,
-    pub(crate) pending: u64,
+    /// Everything else that a message can come to, which is nothing here.
+    pub(crate) others: u64,
 }
 
 impl Stream {
     fn of(report: &StreamReport) -> Self {
-        let (datagrams, numbers, messages) = (&report.datagrams, &report.numbers, &report.messages);
+        let (datagrams, numbers) = (&report.datagrams, &report.numbers);
+        let account = report.account();
         Self {
             id: report.id.0,
             datagrams: datagrams.received + datagrams.before_first,
-            missing: datagrams.missing + datagrams.first - datagrams.before_first,
+            missing: datagrams.missing + datagrams.unheard(),
             late: datagrams.late,
             stale: datagrams.stale,
             jumps: datagrams.jumps + numbers.jumps,
             restarts: datagrams.restarts + numbers.restarts,
             numbers: numbers.highest + 1,
-            delivered: messages.delivered,
-            incomplete: messages.expired
-                + messages.stranded
-                + messages.evicted
-                + messages.abandoned
-                + messages.refused,
-            unseen: numbers.missing + numbers.first - numbers.before_first,
-            unreadable: messages.malformed() + messages.too_large + messages.whole_too_large,
-            pending: messages.pending(),
+            delivered: account.delivered,
+            incomplete: account.expired
+                + account.stranded
+                + account.evicted
+                + account.abandoned
+                + account.refused,
+            unseen: account.missing + numbers.unheard(),
+            others: account.too_large
+                + account.crc_mismatch
+                + account.malformed
+                + account.filtered
+                + account.unclaimed
+                + account.incomplete,
         }
+    }
+
+    /// All of them, by what became of them.
+    pub(crate) fn messages(&self) -> u64 {
+        self.delivered + self.incomplete + self.unseen + self.others
     }
 }
 
@@ -228,6 +243,7 @@ impl Stream {
 #[derive(Debug, Default)]
 struct Inbox {
     right: BTreeSet<(u64, u64)>,
+    traffic: u64,
     wrong: u64,
     twice: u64,
 }
@@ -237,6 +253,7 @@ impl Inbox {
         match check(&message.payload) {
             Some(which) if message.topic.as_deref() == Some("faults") => {
                 self.twice += u64::from(!self.right.insert(which));
+                self.traffic += u64::from(message.payload.len() > SHORTEST);
             }
             _ => self.wrong += 1,
         }
@@ -293,6 +310,7 @@ fn heard(listener: &RawListener, id: SubscriptionId, inbox: &Mutex<Inbox>) -> He
     let senders: BTreeSet<u64> = inbox.right.iter().map(|(seed, _)| *seed).collect();
     Heard {
         right: inbox.right.len() as u64,
+        traffic: inbox.traffic,
         wrong: inbox.wrong,
         twice: inbox.twice,
         senders: senders.len(),
@@ -319,8 +337,8 @@ fn received(all: &ListenerStatistics) -> Heard {
         delivered: messages.delivered,
         filtered: messages.filtered,
         malformed: messages.malformed(),
-        crc_mismatch: all.crc_mismatch,
-        unclaimed: all.unclaimed,
+        crc_mismatch: messages.crc_mismatch,
+        unclaimed: messages.unclaimed,
         pending: messages.pending(),
         streams: all.streams.iter().map(Stream::of).collect(),
         ..Heard::default()

@@ -56,7 +56,8 @@ pub(crate) struct Trust {
 
 impl Trust {
     /// How far beyond twice the bytes received a buffer may reach: a train, or
-    /// far less for a stream that has yet to show that it completes anything.
+    /// far less for a stream that has yet to show that it puts anything together;
+    /// a message in one datagram shows nothing of the kind.
     const PROVEN_SLACK: usize = 64 << 10;
     const UNPROVEN_SLACK: usize = 8 << 10;
 
@@ -66,11 +67,21 @@ impl Trust {
         credit: 0,
     };
 
-    /// In a stream whose longest message so far had `longest` bytes.
+    const fn slack(longest: usize) -> usize {
+        if longest < Self::UNPROVEN_SLACK {
+            Self::UNPROVEN_SLACK
+        } else if longest < Self::PROVEN_SLACK {
+            longest
+        } else {
+            Self::PROVEN_SLACK
+        }
+    }
+
+    /// In a stream whose longest message so far, of those put together, had `longest` bytes.
     #[inline]
     pub(crate) const fn proven(longest: usize) -> Self {
         Self {
-            slack: Self::PROVEN_SLACK,
+            slack: Self::slack(longest),
             credit: longest.saturating_mul(2),
         }
     }

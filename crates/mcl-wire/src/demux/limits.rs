@@ -34,10 +34,11 @@ pub struct Limits {
     pub max_incomplete_per_stream: usize,
     /// How long a message may go without progress. Default: 1 s.
     pub expiry: Duration,
-    /// Streams known at once. Default: 1024.
+    /// Streams known at once; three quarters of them keep their places while they
+    /// are heard. Default: 1024.
     pub max_streams: usize,
-    /// How long a stream that has completed a message must be silent before a
-    /// new stream may take its place in a full table. Default: 10 s.
+    /// How long a settled stream must be silent before a new stream may take its
+    /// place in a full table. Default: 10 s.
     pub stream_idle: Duration,
 }
 

@@ -91,9 +91,21 @@ use store::{Progress, Store};
 ///
 /// 1. the least recently heard unproven stream with nothing under reassembly;
 /// 2. the least recently heard unproven stream;
-/// 3. the least recently heard proven stream, if it has been silent for
+/// 3. the least recently heard *settled* stream, if it has been silent for
 ///    [`Limits::stream_idle`];
-/// 4. otherwise none: its datagram is dropped ([`Disposition::StreamLimit`]).
+/// 4. the least recently heard *guest*;
+/// 5. otherwise none: its datagram is dropped ([`Disposition::StreamLimit`]).
+///
+/// Proven streams are settled, first come first served, as long as settled ones take
+/// less than three quarters of the places (all of them, if there are fewer than
+/// four). Then they are guests, and are settled when they are heard after a place for
+/// that has become free. So streams that are known and go on do not lose their places
+/// however many others come, and new ones are not kept out by those that hold many
+/// places and keep them warm. Only who was there first decides: nothing that an open
+/// group could ask of a stream would cost a forger more than an honest one. While more
+/// streams than that are heard at once, guests replace each other: their whole
+/// messages are delivered, their large ones may be
+/// [abandoned](MessageCounts::abandoned).
 ///
 /// A stream that lost its place and is heard again is a new one: what it had
 /// under reassembly is gone, and a late duplicate of something delivered before

@@ -69,7 +69,7 @@ impl<S: BuildHasher> Store<S> {
     pub(crate) fn new(limits: Limits, hasher: S) -> Self {
         Self {
             limits,
-            streams: Streams::new(hasher),
+            streams: Streams::new(hasher, limits.max_streams),
             pool: Pool::new(&limits),
             departed_messages: MessageCounts::NONE,
             departed: DepartedCounts::default(),

@@ -26,8 +26,17 @@ enum Class {
     Idle,
     /// Unproven, something under reassembly.
     Busy,
-    /// Has completed a message.
-    Proven,
+    /// Has completed a message, when enough others had.
+    Guest,
+    /// Has completed a message, and keeps its place while it is heard.
+    Settled,
+}
+
+/// How many of so many places are for settled streams. The rest is for those that
+/// are new: whoever takes every place, and that costs a datagram each, must not
+/// keep others out.
+const fn places_to_settle(max_streams: usize) -> usize {
+    max_streams.saturating_sub(max_streams / 4)
 }
 
 /// What a fragment needs comes first, in two lines of a cache and a word.
@@ -137,9 +146,10 @@ impl Stream {
         }
     }
 
-    const fn class_now(&self) -> Class {
+    const fn class_now(&self, may_settle: bool) -> Class {
         match (self.proven, self.pending.is_empty()) {
-            (true, _) => Class::Proven,
+            (true, _) if may_settle || matches!(self.class, Class::Settled) => Class::Settled,
+            (true, _) => Class::Guest,
             (false, true) => Class::Idle,
             (false, false) => Class::Busy,
         }
@@ -163,7 +173,8 @@ impl Stream {
 struct Lists {
     idle: List,
     busy: List,
-    proven: List,
+    guest: List,
+    settled: List,
 }
 
 impl Lists {
@@ -171,7 +182,8 @@ impl Lists {
         match class {
             Class::Idle => &mut self.idle,
             Class::Busy => &mut self.busy,
-            Class::Proven => &mut self.proven,
+            Class::Guest => &mut self.guest,
+            Class::Settled => &mut self.settled,
         }
     }
 }
@@ -182,6 +194,9 @@ pub(crate) struct Streams<S> {
     keys: HashMap<StreamId, Key, S>,
     arena: Arena<Stream, 1>,
     lists: Lists,
+    /// How many are settled, and how many may be.
+    settled: usize,
+    max_settled: usize,
     recent: Recent,
 }
 
@@ -233,15 +248,18 @@ impl Recent {
 }
 
 impl<S: BuildHasher> Streams<S> {
-    pub(crate) const fn new(hasher: S) -> Self {
+    pub(crate) const fn new(hasher: S, max_streams: usize) -> Self {
         Self {
             keys: HashMap::with_hasher(hasher),
             arena: Arena::new(),
             lists: Lists {
                 idle: List::new(),
                 busy: List::new(),
-                proven: List::new(),
+                guest: List::new(),
+                settled: List::new(),
             },
+            settled: 0,
+            max_settled: places_to_settle(max_streams),
             recent: Recent { places: Vec::new() },
         }
     }
@@ -291,20 +309,26 @@ impl<S: BuildHasher> Streams<S> {
 
     /// Which stream gives way to a new one: those that have not completed a
     /// message, first without and then with something under reassembly; then
-    /// those that have, if silent for `idle`; of each the least recently heard.
+    /// those that are settled, if silent for `idle`; then guests; of each the least
+    /// recently heard.
     pub(crate) fn victim(&self, now: Duration, idle: Duration) -> Option<Key> {
         let silent = |key: &Key| {
             self.get(*key)
                 .is_some_and(|stream| now.saturating_sub(stream.heard) >= idle)
         };
         let unproven = self.lists.idle.front().or(self.lists.busy.front());
-        unproven.or_else(|| self.lists.proven.front().filter(silent))
+        unproven
+            .or_else(|| self.lists.settled.front().filter(silent))
+            .or_else(|| self.lists.guest.front())
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Stream> {
         let stream = self.arena.get(key)?;
         let (id, class) = (stream.id, stream.class);
         self.arena.unlink(0, self.lists.of(class), key);
+        self.settled = self
+            .settled
+            .saturating_sub(usize::from(class == Class::Settled));
         self.keys.remove(&id);
         self.recent.forget(id);
         self.arena.remove(key)
@@ -327,21 +351,44 @@ impl<S: BuildHasher> Streams<S> {
             stream.datagram_bytes += len as u64;
             let class = stream.class;
             self.arena.touch(0, self.lists.of(class), key);
+            if class == Class::Guest && self.may_settle() {
+                self.keep(key);
+            }
         }
         Some(arrival)
     }
 
     /// Puts the stream on the list where it belongs by now.
     pub(crate) fn settle(&mut self, key: Key) {
+        // Guests that are heard again come before those that are new.
+        let may_settle = self.may_settle() && self.lists.guest.front().is_none();
         let Some(stream) = self.arena.get_mut(key) else {
             return;
         };
-        let (before, after) = (stream.class, stream.class_now());
+        let (before, after) = (stream.class, stream.class_now(may_settle));
         if before == after {
             return;
         }
+        self.settled = self
+            .settled
+            .saturating_add(usize::from(after == Class::Settled));
         stream.class = after;
         self.arena.unlink(0, self.lists.of(before), key);
         self.arena.push_back(0, self.lists.of(after), key);
+    }
+
+    const fn may_settle(&self) -> bool {
+        self.settled < self.max_settled
+    }
+
+    /// Lets a guest keep its place.
+    #[cold]
+    fn keep(&mut self, key: Key) {
+        if let Some(stream) = self.arena.get_mut(key) {
+            stream.class = Class::Settled;
+            self.settled = self.settled.saturating_add(1);
+            self.arena.unlink(0, &mut self.lists.guest, key);
+            self.arena.push_back(0, &mut self.lists.settled, key);
+        }
     }
 }

@@ -119,6 +119,24 @@ fn content((stream, number): Name) -> (BodyHead, Vec<u8>) {
 }
 
 fn limits(plan: &mut Plan<'_>) -> Limits {
+    let mut limits = usual_limits(plan);
+    // Mostly those; else whatever the bytes say.
+    if plan.once_in(4) {
+        let mut any = || plan.number(1 << 12) as usize % (1 << 20);
+        limits.max_bytes = any();
+        limits.unproven_bytes = any();
+        limits.stream_bytes = any();
+        limits.max_message_len = any() as u32;
+        limits.max_incomplete = any() % 100;
+        limits.max_incomplete_per_stream = any() % 100;
+        limits.max_streams = any() % 20;
+        limits.expiry = Duration::from_micros(any() as u64);
+        limits.stream_idle = Duration::from_micros(any() as u64);
+    }
+    limits
+}
+
+fn usual_limits(plan: &mut Plan<'_>) -> Limits {
     let max_bytes = plan.of(&[1 << 20, 100_000, 20_000, 6_000, 1_500, 0]);
     let mut limits = Limits::new(plan.of(&[10_000, 1_500, 400]), max_bytes);
     limits.unproven_bytes = plan.of(&[max_bytes / 2, max_bytes, 3_000]);
@@ -292,6 +310,12 @@ impl Drive<'_> {
         let mut queue = core::mem::take(&mut self.in_flight);
         while !queue.is_empty() {
             let train: Vec<_> = queue.drain(..train_len(&queue, 6)).collect();
+            if self.plan.once_in(8) {
+                // Between the places' being offered and their being filled: what
+                // is under reassembly there may be given up meanwhile.
+                let _ = self.demux.landing(6);
+                self.meddle();
+            }
             self.demux.expire(self.now);
             receive(&mut self.demux, self.now, &train, &mut self.outbox);
             check(&self.demux);
@@ -314,9 +338,15 @@ impl Drive<'_> {
         }
     }
 
-    fn feed_forged(&mut self, datagram: &[u8]) {
-        self.said.forge(datagram);
-        self.feed(datagram);
+    /// It comes at once, or in a train with others.
+    fn feed_forged(&mut self, datagram: Vec<u8>) {
+        self.said.forge(&datagram);
+        if self.plan.once_in(4) {
+            let at = self.plan.below(self.in_flight.len() + 1);
+            self.in_flight.insert(at, datagram);
+        } else {
+            self.feed(&datagram);
+        }
     }
 
     fn specimen(&mut self) -> Option<Vec<u8>> {
@@ -342,7 +372,7 @@ impl Drive<'_> {
             1 => datagram.extend(self.plan.take(16)),
             _ => {}
         }
-        self.feed_forged(&datagram);
+        self.feed_forged(datagram);
     }
 
     /// One field of a datagram is another, and the rest in order.
@@ -370,14 +400,14 @@ impl Drive<'_> {
                 self.renumber(&mut datagram);
             }
         }
-        self.feed_forged(&datagram);
+        self.feed_forged(datagram);
     }
 
     /// Gives a datagram the number that its honest stream will use next.
     fn renumber(&mut self, datagram: &mut [u8]) {
         let at = self.plan.below(4);
         let sender = &mut self.senders[at];
-        if sender.sequence <= LAST_NUMBER {
+        if sender.sequence <= LAST_NUMBER && datagram.len() >= HEADER_LEN {
             datagram[8..16].copy_from_slice(&sender.stream.0.to_be_bytes());
             datagram[16..24].copy_from_slice(&sender.sequence.to_be_bytes());
             sender.sequence += 1;
@@ -402,10 +432,16 @@ impl Drive<'_> {
             let len = (datagram.len() - HEADER_LEN - 4) as u16;
             datagram[26..28].copy_from_slice(&len.to_be_bytes());
         }
-        self.feed_forged(&datagram);
+        self.feed_forged(datagram);
     }
 
     fn wait(&mut self) {
+        self.tick();
+        self.expire();
+    }
+
+    /// The clock goes on, or goes wrong.
+    fn tick(&mut self) {
         let by = u64::from(self.plan.byte());
         let back = Duration::from_micros(by * 100);
         match self.plan.byte() % 6 {
@@ -419,7 +455,6 @@ impl Drive<'_> {
                 self.now = self.now.saturating_sub(back);
             }
         }
-        self.expire();
     }
 
     fn expire(&mut self) {
@@ -429,8 +464,35 @@ impl Drive<'_> {
         }
     }
 
+    /// What a receiver may do at any moment.
+    fn meddle(&mut self) {
+        match self.plan.byte() % 4 {
+            0 => self.wait(),
+            1 => self.recycle(),
+            2 => self.trim(),
+            // Time passes and nobody says so.
+            _ => self.tick(),
+        }
+        check(&self.demux);
+    }
+
+    fn trim(&mut self) {
+        let keep = self.plan.number(0) as usize;
+        let (before, pending) = (self.demux.allocated_bytes(), self.demux.pending());
+        self.demux.trim(keep);
+        assert!(self.demux.allocated_bytes() <= before);
+        assert_eq!(self.demux.pending(), pending);
+        if keep == 0 {
+            let charged: usize = self.demux.streams().map(|stream| stream.bytes).sum();
+            assert_eq!(self.demux.allocated_bytes(), charged);
+        }
+    }
+
     /// A buffer comes back: one that came out, or any other.
     fn recycle(&mut self) {
+        if self.plan.once_in(8) {
+            return self.trim();
+        }
         let own = self.buffers.pop();
         let other = Vec::with_capacity(self.plan.of(&[0, 1, 400, 1_000, 5_000, 200_000]));
         let given = if self.plan.once_in(4) {

@@ -243,8 +243,10 @@ fn proven_streams_take_from_unproven_ones_first() {
     limits.stream_bytes = 200_000;
     let mut bench = Bench::new(limits);
     let (mut old, mut new, mut unproven) = (Sender::new(1), Sender::new(2), Sender::new(3));
-    bench.prove(&mut old);
-    bench.prove(&mut new);
+    for sender in [&mut old, &mut new] {
+        // Long enough for a stream to be believed 60,000 bytes at once.
+        bench.begin(sender, 40_000, 29);
+    }
     let rest = bench.begin(&mut old, 60_000, 40);
     bench.begin(&mut unproven, 60_000, 30);
     let first = bench.begin(&mut new, 60_000, 40);
@@ -502,4 +504,121 @@ fn a_message_that_grows_does_not_give_way_to_itself() {
     assert_eq!(bench.stream(&first).pending, 1);
     assert_eq!(bench.stream(&second).messages.evicted, 1);
     assert_eq!(bench.demux.counters().frames.fragment_stored, 11);
+}
+
+/// A whole message of a stream that says nothing else.
+fn once(id: u64) -> Vec<u8> {
+    Sender::new(id).message(None, b"x").remove(0)
+}
+
+#[test]
+fn a_flood_of_streams_that_complete_a_message_takes_nobodys_place_and_keeps_nobody_out() {
+    let mut bench = Bench::new(Limits::default());
+    let (mut loud, mut quiet) = (Sender::new(1), Sender::new(2));
+    bench.prove(&mut loud);
+    bench.prove(&mut quiet);
+    let mut ids = crate::common::Rng(3);
+    for turn in 0..200_000 {
+        // Without the check of every stream: that is quadratic here.
+        bench.now += Duration::from_micros(1);
+        let forged = once(ids.next());
+        let verdict = bench.demux.datagram(bench.now, &forged, &mut bench.inbox);
+        assert_eq!(verdict, Disposition::Accepted, "a new stream is let in");
+        if turn % 1000 == 0 {
+            bench.prove(&mut loud);
+        }
+    }
+    for sender in [&loud, &quiet] {
+        let report = bench.stream(sender);
+        assert_eq!(report.messages.delivered, sender.number);
+        assert_eq!(report.numbers.restarts, 0);
+    }
+    assert_eq!(bench.demux.stream_count(), 1024);
+    assert!(bench.demux.counters().departed.streams > 198_000);
+}
+
+#[test]
+fn a_table_kept_warm_by_others_lets_new_streams_in_and_they_settle_when_it_cools() {
+    let mut limits = Limits::default();
+    limits.max_streams = 8;
+    let mut bench = Bench::new(limits);
+    let mut others: Vec<Sender> = (10..20).map(Sender::new).collect();
+    let keep_warm = |bench: &mut Bench, others: &mut [Sender]| {
+        bench.now += Duration::from_secs(5);
+        for other in others {
+            bench.prove(other);
+        }
+    };
+    for _ in 0..3 {
+        keep_warm(&mut bench, &mut others);
+    }
+    let mut new = Sender::new(1);
+    let rest = bench.begin(&mut new, 10_000, 1);
+    for datagram in &rest {
+        bench.feed(datagram);
+    }
+    assert_eq!(bench.inbox.messages.pop().unwrap().stream, new.stream);
+    // Six are settled and were never asked to go.
+    for other in &others[..6] {
+        assert_eq!(bench.stream(other).messages.delivered, 3);
+    }
+    // Five of them fall silent. When the place of one of them was needed, the new
+    // stream, which was there before, is settled with its next message.
+    bench.now += Duration::from_secs(6);
+    bench.prove(&mut others[0]);
+    bench.prove(&mut new);
+    bench.now += Duration::from_secs(5);
+    bench.prove(&mut Sender::new(2));
+    bench.prove(&mut new);
+    for id in 100..200 {
+        bench.prove(&mut Sender::new(id));
+    }
+    assert_eq!(bench.stream(&new).messages.delivered, 3);
+    assert_eq!(bench.stream(&others[0]).messages.delivered, 4);
+}
+
+#[test]
+fn a_message_in_one_datagram_is_no_reason_to_allocate_for_long_ones() {
+    let mut bench = Bench::new(Limits::default());
+    let (mut unproven, mut whole, mut long) = (Sender::new(1), Sender::new(2), Sender::new(3));
+    bench.begin(&mut unproven, 1 << 20, 1);
+    let of_unproven = bench.stream(&unproven).bytes;
+    bench.prove(&mut whole);
+    bench.begin(&mut whole, 1 << 20, 1);
+    assert_eq!(bench.stream(&whole).bytes, of_unproven);
+    bench.begin(&mut long, 60_000, 42);
+    bench.begin(&mut long, 1 << 20, 1);
+    assert!(bench.stream(&long).bytes > 2 * of_unproven);
+}
+
+/// A forger who knows a stream says something in its name, as far ahead as is
+/// believed at once.
+fn led_astray(forge: impl FnOnce(&mut Sender)) -> Vec<u64> {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    bench.prove(&mut sender);
+    let mut forger = Sender::new(1);
+    (forger.sequence, forger.number) = (sender.sequence, sender.number);
+    forge(&mut forger);
+    bench.prove(&mut forger);
+    for _ in 0..100 {
+        let datagram = sender.message(None, b"honest").remove(0);
+        bench.feed(&datagram);
+    }
+    bench.inbox.messages.iter().map(|it| it.number).collect()
+}
+
+#[test]
+fn one_forged_datagram_silences_nobody_for_long() {
+    let ahead = 1 << 24;
+    let came = led_astray(|forger| forger.sequence += ahead - 1);
+    assert_eq!(came.last(), Some(&100), "by its sequence number");
+    assert_eq!(came.len(), 2 + 36);
+    let came = led_astray(|forger| {
+        forger.number += ahead - 1;
+        // Its place in the sequence is free as yet.
+        forger.sequence += 500;
+    });
+    assert_eq!(came.last(), Some(&100), "by its message number");
+    assert_eq!(came.len(), 2 + 36);
 }

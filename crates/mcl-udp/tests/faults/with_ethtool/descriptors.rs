@@ -1,6 +1,7 @@
 //! No descriptors are left.
 
-use std::fs;
+use std::fs::{self, File};
+use std::iter;
 use std::time::Duration;
 
 use mcl_testbed::{ask, tell};
@@ -20,7 +21,6 @@ pub(crate) fn starved() {
     let listener = RawListener::open(&connection()).unwrap();
     let queue = listener.queue();
     let broadcaster = RawBroadcaster::open(&connection()).unwrap();
-    let before = resources();
     let heard = || {
         let message = queue.recv_timeout(Duration::from_secs(10));
         check(&message.unwrap().payload)
@@ -34,13 +34,9 @@ pub(crate) fn starved() {
     tell("ready");
     assert_eq!(ask(), "starve");
 
-    let needed = refused(&mut go_on, before, || {
-        RawListener::open(&connection()).map(drop)
-    });
+    let needed = refused(&mut go_on, || RawListener::open(&connection()).map(drop));
     tell(needed.to_string());
-    let needed = refused(&mut go_on, before, || {
-        RawBroadcaster::open(&connection()).map(drop)
-    });
+    let needed = refused(&mut go_on, || RawBroadcaster::open(&connection()).map(drop));
     tell(needed.to_string());
     drop((listener, broadcaster));
 }
@@ -48,13 +44,14 @@ pub(crate) fn starved() {
 /// Allows one descriptor more at a time until opening succeeds; before that it
 /// fails with an error that says why, leaves nothing, and what is open goes on.
 /// Returns how many it took.
-fn refused(
-    go_on: &mut dyn FnMut(),
-    before: (usize, usize),
-    open: impl Fn() -> Result<(), OpenError>,
-) -> u64 {
+fn refused(go_on: &mut dyn FnMut(), open: impl Fn() -> Result<(), OpenError>) -> u64 {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let highest = highest_descriptor();
+    setrlimit(Resource::RLIMIT_NOFILE, highest + 1, hard).unwrap();
+    // The limit bounds numbers, and there may be free ones below the highest.
+    let _fillers: Vec<File> = iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    let before = resources();
     for more in 0..ENOUGH {
         setrlimit(Resource::RLIMIT_NOFILE, highest + 1 + more, hard).unwrap();
         let outcome = open();
@@ -73,7 +70,6 @@ fn refused(
     panic!("{ENOUGH} descriptors are not enough to open anything");
 }
 
-/// The limit bounds numbers, not how many there are.
 fn highest_descriptor() -> u64 {
     let open = fs::read_dir("/proc/self/fd").unwrap();
     let number = |entry: std::io::Result<fs::DirEntry>| {

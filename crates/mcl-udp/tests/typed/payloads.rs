@@ -95,14 +95,14 @@ kinds! {
 }
 
 /// How many types there are to decode as; the first byte chooses.
-pub const KINDS: usize = JUDGES.len();
+pub(crate) const KINDS: usize = JUDGES.len();
 
 /// Decodes `bytes`, after the first, as the type which that chooses.
 ///
 /// # Panics
 /// If a value does not survive encoding and decoding, or took more memory than
 /// its payload justifies.
-pub fn typed(bytes: &[u8]) {
+pub(crate) fn typed(bytes: &[u8]) {
     let Some((kind, payload)) = bytes.split_first() else {
         return;
     };
