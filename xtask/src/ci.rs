@@ -37,7 +37,7 @@ const GATES: [Gate; 8] = [
     },
     Gate {
         name: "clippy",
-        about: "no warning in any target, nor in mcl-wire without default features",
+        about: "no warning in any target, nor with other features of mcl-wire and mcl-udp",
         judge: clippy,
     },
     Gate {
@@ -173,6 +173,10 @@ fn clippy() -> Judged {
     all_pass([
         cargo_with("clippy --workspace --all-targets --locked -- -D warnings"),
         cargo_with("clippy --package mcl-wire --no-default-features --locked -- -D warnings"),
+        cargo_with("clippy --package mcl-wire --features serde --locked -- -D warnings"),
+        cargo_with(
+            "clippy --package mcl-udp --all-targets --features tracing --locked -- -D warnings",
+        ),
     ])
 }
 

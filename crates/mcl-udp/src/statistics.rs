@@ -1,12 +1,18 @@
 //! The account of a listener.
 
+use serde::{Deserialize, Serialize};
+
 use mcl_net::{Foreign, ReceiveBuffer};
 use mcl_wire::{Account, Counters, StreamId, StreamReport};
 
 /// What a listener has received and lost so far, each loss by its cause.
 ///
 /// A snapshot: take it as often as you like, while messages arrive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Display` is for people: some lines, with what is not zero, and how to mend it where
+/// that is known; `{:#}` is one line. For programs there is serde: all fields, under
+/// their names; a stream's id is text, 16 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ListenerStatistics {
     /// Datagrams, frames and messages by what became of them
@@ -22,8 +28,10 @@ pub struct ListenerStatistics {
     /// The kernel's receive buffer as asked for and as granted.
     pub receive_buffer: ReceiveBuffer,
     /// How often the kernel dropped for want of room in that buffer: a
-    /// diagnostic that explains missing datagrams but counts buffers, not
-    /// datagrams. `None` if it cannot be read from the calling thread.
+    /// diagnostic that explains missing datagrams but does not add up with them. It
+    /// counts buffers, each of up to a whole train, and whatever reached the socket.
+    /// `None` if it cannot be read from the calling thread, which is in another
+    /// network namespace.
     pub kernel_drops: Option<u64>,
     /// Bytes of messages under reassembly.
     pub reassembly_bytes: usize,
