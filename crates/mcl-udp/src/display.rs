@@ -277,3 +277,136 @@ impl Display for SubscriptionStatistics {
         single(f, self.panics, "panic", " of the callback")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::statistics::tests::everything;
+
+    #[test]
+    fn a_listener_that_lost_much() {
+        assert_eq!(
+            everything().to_string(),
+            "\
+1,349 messages (93,210,000 bytes) delivered, of 3 streams
+102 messages lost: 56 missing, 7 expired, 8 stranded, 9 evicted, 10 abandoned, 4 refused, \
+3 too large, 1 CRC mismatch, 4 malformed
+17 messages not wanted: 15 filtered, 2 unclaimed
+1 message incomplete
+70,123 datagrams (97,100,000 bytes) received
+1,239 datagrams missing by number
+66 datagrams dropped: 1 not MCL, 2 version, 3 malformed header, 4 critical flag, \
+5 malformed frame, 6 critical frame, 7 ignored stream, 8 duplicate, 9 stale, 10 jump, \
+11 stream limit
+3 datagrams foreign: 1 for another group, 2 over another interface
+1 error of receiving
+the kernel dropped 88 times: its receive buffer is small, 212,992 of 4,194,304 bytes asked for
+  mend it, for listeners opened from then on: sudo sysctl -w net.core.rmem_max=4194304
+  and for good: echo net.core.rmem_max=4194304 | sudo tee -a /etc/sysctl.d/60-mcl.conf
+  or, as far as 2 MiB: cargo xtask netsetup --persist"
+        );
+        assert_eq!(
+            format!("{:#}", everything()),
+            "1,349 messages delivered, 102 lost (56 missing, 7 expired, 8 stranded, 9 evicted, \
+             10 abandoned, 4 refused, 3 too large, 1 CRC mismatch, 4 malformed), \
+             the kernel dropped 88 times"
+        );
+    }
+
+    #[test]
+    fn a_listener_that_lost_nothing() {
+        let mut quiet = everything();
+        quiet.wire = mcl_wire::Counters::default();
+        quiet.streams.clear();
+        quiet.foreign = mcl_net::Foreign::default();
+        quiet.receive_errors = 0;
+        // Small as the buffer is, nothing came of it.
+        quiet.kernel_drops = Some(0);
+        assert_eq!(
+            quiet.to_string(),
+            "0 messages (0 bytes) delivered, of 0 streams\n0 datagrams (0 bytes) received"
+        );
+        assert_eq!(format!("{quiet:#}"), "0 messages delivered, 0 lost");
+        quiet.kernel_drops = Some(1);
+        quiet.receive_buffer =
+            serde_json::from_value(json!({"requested": 4096, "granted": 4096})).unwrap();
+        let said = quiet.to_string();
+        let last = said.split_once("received\n").unwrap().1;
+        assert_eq!(
+            last,
+            "the kernel dropped 1 time: its receive buffer was full, all 4,096 bytes asked for\n  \
+             ask for more (`receive_buffer`), slow the broadcasters down (`pacing`), or do less \
+             in inline callbacks"
+        );
+    }
+
+    #[test]
+    fn a_broadcaster() {
+        let mut sent = BroadcasterStatistics {
+            messages: 1,
+            bytes: 1_000,
+            datagrams: 1,
+            numbers: 1,
+            ..BroadcasterStatistics::default()
+        };
+        let alone = "1 message (1,000 bytes) published, in 1 datagram";
+        assert_eq!(sent.to_string(), alone);
+        (sent.coalesced, sent.trains, sent.numbers) = (1, 1, 12);
+        (sent.failed, sent.unsent, sent.restarted) = (1, 6, 4);
+        sent.paced = Duration::from_millis(1_234);
+        assert_eq!(
+            sent.to_string(),
+            format!(
+                "{alone}\n\
+                 1 message shared 1 train\n\
+                 11 numbers without a whole message (yet)\n\
+                 1 call of publish failed\n\
+                 6 messages accepted and not sent\n\
+                 4 times begun anew, because the MTU fell\n\
+                 1.2s waited for the pacing"
+            )
+        );
+        assert_eq!(format!("{sent:#}"), "1 message published, 11 unfinished");
+    }
+
+    #[test]
+    fn a_subscription() {
+        let mut of = SubscriptionStatistics {
+            offered: 1_000,
+            delivered: 1_000,
+            taken: 1_000,
+            ..SubscriptionStatistics::default()
+        };
+        assert_eq!(of.to_string(), "1,000 messages offered, 1,000 taken");
+        (of.delivered, of.taken, of.queued_messages, of.queued_bytes) = (990, 980, 1, 128);
+        (of.dropped_oldest, of.dropped_newest, of.discarded) = (9, 7, 3);
+        (of.undecodable, of.panics) = (2, 1);
+        assert_eq!(
+            of.to_string(),
+            "1,000 messages offered, 980 taken\n\
+             1 message (128 bytes) queued\n\
+             21 messages lost to it: 9 dropped as oldest, 7 dropped as newest, \
+             3 discarded at the end, 2 undecodable\n\
+             1 panic of the callback"
+        );
+        assert!(format!("{of:#}").starts_with("1,000 messages offered, 980 taken (9 dropped"));
+    }
+
+    #[test]
+    fn digits_go_in_threes() {
+        let shown =
+            [0, 12, 123, 1_234, 12_345, 123_456, u64::MAX].map(|it| Grouped(it).to_string());
+        let expected = [
+            "0",
+            "12",
+            "123",
+            "1,234",
+            "12,345",
+            "123,456",
+            "18,446,744,073,709,551,615",
+        ];
+        assert_eq!(shown, expected);
+    }
+}
