@@ -316,7 +316,8 @@ mod off {
     }
 }
 
-#[cfg(all(test, feature = "tracing"))]
+#[cfg(test)]
+#[cfg(feature = "tracing")]
 mod tests {
     use std::fmt::Debug;
     use std::num::NonZeroU32;

@@ -269,7 +269,7 @@ fn what_a_queue_was_offered_when_it_closed_is_accounted_for() {
 
         // One batch: they are handed over together, and the third finds no room.
         let broadcaster = Broadcaster::<u32>::open(&connection()).unwrap();
-        broadcaster.publish_batch(&[1, 2, 3, 4]).unwrap();
+        broadcaster.publish_batch([1, 2, 3, 4]).unwrap();
         eventually("the queue is full", || queue.len() == 2);
         listener.close();
         let of = queue.statistics();

@@ -286,10 +286,10 @@ pub struct MessageCounts {
     /// Payload bytes of these.
     pub delivered_bytes: u64,
     /// Body complete; its CRC-32C does not match, said the sink
-    /// ([`Verdict::CrcMismatch`](crate::Verdict::CrcMismatch)).
+    /// ([`Verdict::CrcMismatch`]).
     pub crc_mismatch: u64,
     /// Body complete and wanted by its topic, but there was nobody to take it, said
-    /// the sink ([`Verdict::Unclaimed`](crate::Verdict::Unclaimed)).
+    /// the sink ([`Verdict::Unclaimed`]).
     pub unclaimed: u64,
     /// Body complete; its topic was not wanted.
     pub filtered: u64,
