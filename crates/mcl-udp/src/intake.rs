@@ -21,6 +21,7 @@ use crate::landing::{Landed, LandingStrip};
 use crate::message::TopicCache;
 use crate::shared::Core;
 use crate::sync::lock;
+use crate::trace::ListenerTrace;
 use crate::watch::Watch;
 
 /// After how many messages out of one train they are handed over: while they, and
@@ -66,6 +67,7 @@ pub(crate) struct Intake {
     heard: Instant,
     /// When memory is to be freed, unless datagrams come before.
     trim: Option<Instant>,
+    trace: ListenerTrace,
 }
 
 impl Intake {
@@ -80,6 +82,7 @@ impl Intake {
                 blocks: Blocks::default(),
                 ready: Handful::default(),
             },
+            trace: ListenerTrace::new(&receiver),
             receiver,
             watch,
             herald: Herald::default(),
@@ -133,6 +136,8 @@ impl Intake {
         if !matches!(woke, Ok(Woke::Train(_))) && self.watch.look_if_due(now, &mut self.receiver) {
             self.moved(&mut lock(core));
         }
+        self.trace.look(now, core, &self.receiver);
+        self.watch.place().tell();
         woke
     }
 

@@ -5,14 +5,17 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mcl_net::{ChooseError, Finder, Interface};
+use serde::{Deserialize, Serialize};
 
 use crate::connection::{Connection, interface_from_env};
 use crate::error::OpenError;
 use crate::events::{Event, Events, Hub};
 use crate::sync::lock;
+use crate::trace::LinkTrace;
 
 /// What a listener or broadcaster went through with its interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct InterfaceChanges {
     /// How often it went away, or could not carry multicast any more.
@@ -67,6 +70,7 @@ const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(crate) struct Place {
     state: Mutex<State>,
     hub: Hub,
+    link: LinkTrace,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +95,7 @@ impl Place {
         Self {
             state: Mutex::new(state),
             hub: Hub::default(),
+            link: LinkTrace::default(),
         }
     }
 
@@ -121,6 +126,11 @@ impl Place {
         }
     }
 
+    /// Tells `tracing` what happened: to be called without any lock.
+    pub(crate) fn tell(&self) {
+        self.link.tell();
+    }
+
     pub(crate) fn refused(&self, error: &ChooseError) {
         self.lost(error.refusal().to_string(), error.remedy());
     }
@@ -138,6 +148,7 @@ impl Place {
         state.current = Some(interface.clone());
         if rejoined || !was_there {
             state.changes.back += 1;
+            self.link.back(Instant::now(), interface.name());
             self.hub.post(|| Event::InterfaceBack {
                 interface,
                 rejoined,
@@ -147,6 +158,7 @@ impl Place {
 
     // Under the lock, so that events come in the order of what they tell.
     fn tell_lost(&self, state: &State, reason: String, remedy: Vec<String>) {
+        self.link.lost(Instant::now(), &state.name, &reason);
         self.hub.post(|| Event::InterfaceLost {
             interface: state.name.clone(),
             reason,

@@ -16,6 +16,7 @@ use crate::interface::Place;
 use crate::line::{Failure, Line, MOST_DATAGRAMS};
 use crate::sync::{lock, try_lock};
 use crate::tally::Tally;
+use crate::trace;
 use crate::train::Train;
 
 /// How often one message is begun anew because the MTU fell.
@@ -75,6 +76,7 @@ impl Transmitter {
         finder: Finder,
         place: Arc<Place>,
     ) -> Self {
+        trace::broadcaster_opened(stream, sender.group());
         Self {
             stream,
             datagram_len: AtomicUsize::new(sender.datagram_len()),
@@ -105,7 +107,11 @@ impl Transmitter {
 
     /// Lets nothing new in; `true` the first time.
     pub(crate) fn shut(&self) -> bool {
-        self.open.swap(false, Ordering::AcqRel)
+        let first = self.open.swap(false, Ordering::AcqRel);
+        if first {
+            trace::broadcaster_closing(self.stream);
+        }
+        first
     }
 
     /// Ends what is under way and closes the socket.
@@ -150,7 +156,9 @@ impl Transmitter {
         let mut waiting = None;
         let mut job = *job;
         loop {
-            match self.attempt(&job) {
+            let outcome = self.attempt(&job);
+            self.place.tell();
+            match outcome {
                 Ok(number) => return Ok(number),
                 Err(Failure::Publish(error)) => {
                     let of = job.datagrams(self.datagram_len());
@@ -186,7 +194,9 @@ impl Transmitter {
     ) -> Result<(), PublishError> {
         let mut waiting = None;
         while !train.is_cut() {
-            match self.attempt_train(train, blocking) {
+            let outcome = self.attempt_train(train, blocking);
+            self.place.tell();
+            match outcome {
                 Ok(()) => return Ok(()),
                 Err(Failure::Publish(error)) => return Err(error),
                 Err(Failure::Shrunk { max, .. }) => {

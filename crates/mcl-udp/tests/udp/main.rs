@@ -21,6 +21,7 @@
 //! - `idle`: nothing wakes while nothing arrives.
 //! - `recovery`: interfaces that go away and come back, or come late.
 //! - `rest`: what a listener keeps when nothing arrives any more.
+//! - `trace`: events for `tracing`, with the feature of that name.
 //! - `support`: a network of one's own, patience, child processes.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -49,3 +50,5 @@ mod rest;
 mod sizes;
 mod support;
 mod topics;
+#[cfg(feature = "tracing")]
+mod trace;
