@@ -80,31 +80,15 @@ impl Ear {
         let raw = set(RawListener::builder(connection), topics);
         let options = QueueOptions::default().with_max_bytes(QUEUED);
         let way = match receiving {
-            Receiving::Queue => {
-                let listener = raw.open()?;
-                let queue = listener.queue_with(options);
-                Way::Queue(listener, queue, Duration::ZERO)
-            }
+            Receiving::Queue => Way::queue(raw.open()?, options, Duration::ZERO),
             Receiving::Slow => {
                 let policies = [Policy::DropOldest, Policy::DropNewest, Policy::Block];
                 let policy = policies[dice.between(0, 2) as usize];
-                let listener = raw.open()?;
-                let queue = listener.queue_with(options.with_max_messages(FEW).with_policy(policy));
-                Way::Queue(listener, queue, SLOWLY)
+                let few = options.with_max_messages(FEW).with_policy(policy);
+                Way::queue(raw.open()?, few, SLOWLY)
             }
-            Receiving::Callback => {
-                let listener = raw.open()?;
-                let taken = Arc::clone(&witness);
-                let id =
-                    listener.try_subscribe(options, move |message| take(&taken, seed, &message));
-                Way::Callback(listener, id.map_err(OpenError::Thread)?)
-            }
-            Receiving::Inline => {
-                let listener = raw.open()?;
-                let taken = Arc::clone(&witness);
-                let id = listener.subscribe_inline(move |message| take(&taken, seed, &message));
-                Way::Callback(listener, id)
-            }
+            Receiving::Callback => Way::callback(raw.open()?, options, &witness, seed)?,
+            Receiving::Inline => Way::inline(raw.open()?, &witness, seed),
             Receiving::Pull => Way::Pull(Box::new(raw.open_pull()?), 0),
             Receiving::Typed => {
                 let listener = set(Listener::<Sample>::builder(connection), topics).open()?;
@@ -154,36 +138,7 @@ impl Ear {
         at_rest: bool,
     ) -> (Visit, Vec<String>) {
         let Self { seed, witness, way } = self;
-        let (statistics, subscription) = match way {
-            Way::Queue(listener, queue, _) => {
-                listener.close();
-                while let Ok(message) = queue.try_recv() {
-                    take(&witness, seed, &message);
-                }
-                (listener.statistics(), queue.statistics())
-            }
-            Way::Callback(listener, id) => {
-                // Gone with the subscription.
-                let subscription = listener.subscription_statistics(id).unwrap_or_default();
-                listener.close();
-                (listener.statistics(), subscription)
-            }
-            Way::Pull(mut listener, _) => {
-                for _ in 0..MOST_AT_END {
-                    match listener.try_recv() {
-                        Ok(Some(message)) => take(&witness, seed, &message),
-                        Err(PullError::Undecodable(_)) => {}
-                        _ => break,
-                    }
-                }
-                (listener.statistics(), SubscriptionStatistics::default())
-            }
-            Way::Typed(listener, queue) => {
-                listener.close();
-                drain_values(&queue, &witness, seed);
-                (listener.statistics(), queue.statistics())
-            }
-        };
+        let (statistics, subscription) = way.close(&witness, seed);
         let witness = lock(&witness);
         let visit = Visit {
             receiving,
@@ -195,6 +150,73 @@ impl Ear {
             aside: aside(&statistics, &subscription, witness.found()),
         };
         (visit, witness.examples().to_vec())
+    }
+}
+
+impl Way {
+    fn queue(listener: RawListener, options: QueueOptions, pause: Duration) -> Self {
+        let queue = listener.queue_with(options);
+        Self::Queue(listener, queue, pause)
+    }
+
+    fn callback(
+        listener: RawListener,
+        options: QueueOptions,
+        witness: &Arc<Mutex<Witness>>,
+        seed: u64,
+    ) -> Result<Self, OpenError> {
+        let taken = Arc::clone(witness);
+        let id = listener.try_subscribe(options, move |message| take(&taken, seed, &message));
+        id.map(|id| Self::Callback(listener, id))
+            .map_err(OpenError::Thread)
+    }
+
+    fn inline(listener: RawListener, witness: &Arc<Mutex<Witness>>, seed: u64) -> Self {
+        let taken = Arc::clone(witness);
+        let id = listener.subscribe_inline(move |message| take(&taken, seed, &message));
+        Self::Callback(listener, id)
+    }
+
+    /// Closes the listener, takes what still waits, and returns what was counted.
+    fn close(
+        self,
+        witness: &Mutex<Witness>,
+        seed: u64,
+    ) -> (ListenerStatistics, SubscriptionStatistics) {
+        match self {
+            Self::Queue(listener, queue, _) => {
+                listener.close();
+                while let Ok(message) = queue.try_recv() {
+                    take(witness, seed, &message);
+                }
+                (listener.statistics(), queue.statistics())
+            }
+            Self::Callback(listener, id) => {
+                // They go with the subscription.
+                let subscription = listener.subscription_statistics(id).unwrap_or_default();
+                listener.close();
+                (listener.statistics(), subscription)
+            }
+            Self::Pull(mut listener, _) => {
+                drain_pull(&mut listener, witness, seed);
+                (listener.statistics(), SubscriptionStatistics::default())
+            }
+            Self::Typed(listener, queue) => {
+                listener.close();
+                drain_values(&queue, witness, seed);
+                (listener.statistics(), queue.statistics())
+            }
+        }
+    }
+}
+
+fn drain_pull(listener: &mut RawPullListener, witness: &Mutex<Witness>, seed: u64) {
+    for _ in 0..MOST_AT_END {
+        match listener.try_recv() {
+            Ok(Some(message)) => take(witness, seed, &message),
+            Err(PullError::Undecodable(_)) => {}
+            _ => return,
+        }
     }
 }
 

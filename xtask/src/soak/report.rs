@@ -25,6 +25,10 @@ const BROADCASTER_KIB: u64 = 4 * (8 << 10) + BASE_KIB;
 /// By how much the mean of any process may grow from the second quarter to the last.
 const GROWTH_KIB: u64 = 24 << 10;
 
+/// The same for listeners that come and go: each time another way of receiving holds
+/// another amount, and the quarters differ in who came.
+const GUEST_GROWTH_KIB: u64 = 40 << 10;
+
 /// Soaks that are shorter than this have no quarters to compare.
 const GROWS_AFTER: u64 = 60;
 
@@ -67,7 +71,7 @@ pub(super) fn verdict(outcome: &Outcome, options: &Options) -> Vec<String> {
             ));
         }
         let growth = course.growth_kib();
-        if growth > GROWTH_KIB && options.seconds >= GROWS_AFTER && !outcome.interrupted {
+        if growth > growth_bound(slot) && options.seconds >= GROWS_AFTER && !outcome.interrupted {
             texts.push(format!("memory: {name} grew by {} MiB", growth >> 10));
         }
     }
@@ -87,6 +91,14 @@ fn bound(slot: usize) -> (&'static str, u64) {
     match LISTENERS.get(slot - BROADCASTERS.len()) {
         Some(role) => (role.name, LISTENER_KIB),
         None => ("the soak itself", BASE_KIB),
+    }
+}
+
+fn growth_bound(slot: usize) -> u64 {
+    let listener = slot.checked_sub(BROADCASTERS.len());
+    match listener.and_then(|role| LISTENERS.get(role)) {
+        Some(role) if role.stays.is_some() => GUEST_GROWTH_KIB,
+        _ => GROWTH_KIB,
     }
 }
 
@@ -338,4 +350,91 @@ pub(super) fn json(outcome: &Outcome, options: &Options, verdict: &[String]) -> 
         "troubles": outcome.heard.troubles,
         "verdict": verdict,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::conductor::Outcome;
+    use super::super::resources::Resources;
+    use super::super::words::Found;
+    use super::*;
+
+    fn outcome() -> Outcome {
+        Outcome {
+            heard: Default::default(),
+            courses: vec![Course::default(); BROADCASTERS.len() + LISTENERS.len() + 1],
+            inflicted: Default::default(),
+            made_anew: 0,
+            lasted: Duration::from_secs(120),
+            interrupted: false,
+        }
+    }
+
+    fn texts(outcome: &Outcome) -> Vec<String> {
+        verdict(outcome, &Options::parse(&[]).unwrap())
+    }
+
+    #[test]
+    fn nothing_wrong_is_well_and_says_so() {
+        let outcome = outcome();
+        assert!(texts(&outcome).is_empty());
+        let mut shown = Vec::new();
+        show(&mut shown, &outcome, &Options::parse(&[]).unwrap(), &[]).unwrap();
+        assert!(
+            String::from_utf8(shown)
+                .unwrap()
+                .contains("Every account balances")
+        );
+    }
+
+    #[test]
+    fn each_thing_that_must_not_be_is_in_the_verdict() {
+        let mut bad = outcome();
+        bad.heard.book.objections.add("does not add up".into());
+        bad.heard.failures.add("a panic".into());
+        bad.heard.kept_kib = KEPT_KIB + 1;
+        bad.made_anew = 1;
+        let held = |mib: u64| Resources {
+            rss_kib: mib << 10,
+            ..Resources::default()
+        };
+        let total = Duration::from_secs(100);
+        for (second, mib) in [(0, 10), (30, 10), (90, 60)] {
+            bad.courses[0].note(held(mib), Duration::from_secs(second), total);
+        }
+        bad.courses[8].note(held(LISTENER_KIB >> 9), Duration::ZERO, total);
+        let texts = texts(&bad);
+        for what in [
+            "does not add up",
+            "a panic",
+            "a process kept",
+            "queue joined anew 0 times, not 1",
+            "all lengths, no topic grew by 50 MiB",
+            "queue held",
+        ] {
+            assert!(
+                texts.iter().any(|text| text.contains(what)),
+                "{what}: {texts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_what_is_written() {
+        let mut outcome = outcome();
+        outcome.heard.book.inputs[3].found = Found {
+            verified: 12_345,
+            ..Found::default()
+        };
+        let options = Options::parse(&[]).unwrap();
+        let json = json(&outcome, &options, &[]);
+        let verified = json.pointer("/listeners/3/account/found/verified");
+        assert_eq!(verified.and_then(Value::as_u64), Some(12_345));
+        let mut shown = Vec::new();
+        show(&mut shown, &outcome, &options, &[]).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(shown.contains("| pull | 0 | 0 | 0 | 12345 |"), "{shown}");
+    }
 }
