@@ -354,16 +354,18 @@
 //! | a new stream, and no room for its state | [`StreamLimit`](Disposition::StreamLimit) |
 //! | sequence number seen before | [`Duplicate`](Disposition::Duplicate) |
 //! | sequence number 1024 or more below the highest | [`Stale`](Disposition::Stale) |
-//! | sequence number more than 2^24 from the highest | [`Jump`](Disposition::Jump) |
+//! | sequence number more than 1024 above the highest, or 2^24 below it | [`Jump`](Disposition::Jump) |
 //!
 //! All frames are checked before the first is acted upon. Of several bad frames
 //! the first decides; within a frame: cut off, then unknown type or flags, then
 //! UNSEQUENCED, then the rest.
 //!
-//! One far sequence number is not believed: a forged datagram must not disturb
-//! an honest stream. If the very next number of that stream is 1 to 64 above it,
-//! the sequence starts anew there, what was under reassembly is given up, and
-//! what lies between is not counted as missing (after RFC 3550, appendix A.1).
+//! One far sequence number is not believed: a forged or damaged datagram must
+//! not disturb an honest stream, all of whose numbers would be too old after it.
+//! If the very next number of that stream is 1 to 64 above it, it is where the
+//! stream is: what lies between is missing. Beyond 2^24 the sequence starts anew
+//! there, what was under reassembly is given up, and what lies between is not
+//! counted as missing (after RFC 3550, appendix A.1).
 //! Message numbers are judged the same way, with a window of 4096.
 //!
 //! Frames of an accepted datagram:

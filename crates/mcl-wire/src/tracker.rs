@@ -1,6 +1,7 @@
 //! Which numbers of a sequence have been seen, in constant memory.
 
-/// How far ahead (or behind) a number may be before it is taken for a jump.
+/// How far ahead a number may be and still go on with the sequence, once a second
+/// one has confirmed it; what is further away (or that far behind) starts it anew.
 pub const MAX_JUMP: u64 = 1 << 24;
 /// How closely a second number must follow a jump to confirm it.
 pub const RESTART_WINDOW: u64 = 64;
@@ -30,8 +31,9 @@ pub enum Arrival {
     Duplicate,
     /// Older than the window: cannot be told from a duplicate.
     Stale,
-    /// More than [`MAX_JUMP`] away. The next number to be observed decides
-    /// whether it was an accident or where the sequence now is.
+    /// Further ahead than the window is long, or more than [`MAX_JUMP`] away. The next
+    /// number to be observed decides whether it was an accident or where the sequence
+    /// now is.
     Jump,
     /// New: the second number in a row near a jump, or the last of many in a row
     /// older than the window. The sequence starts here anew.
@@ -99,10 +101,10 @@ impl SequenceCounts {
 /// Tells new numbers of a sequence from duplicates, and counts what is missing.
 ///
 /// Remembers the last `64 * WORDS` numbers, 1024 unless said otherwise. A
-/// number more than [`MAX_JUMP`] away is not believed until a second one
-/// confirms it, as in RFC 3550 appendix A.1: one forged datagram must not
-/// disturb an honest stream. One that is nearer cannot be told from a loss, and
-/// leaves the honest numbers behind the window: when 65 of them came in a row,
+/// number further ahead than that is not believed until a second one confirms
+/// it, as in RFC 3550 appendix A.1: one forged or damaged datagram must not
+/// disturb an honest stream, whose numbers would all be behind the window then.
+/// Where two did it, or the very first: when 65 honest numbers came in a row,
 /// nothing else between them, the sequence is where they are.
 ///
 /// ```
@@ -201,7 +203,9 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         let highest = self.highest;
         match number.checked_sub(highest) {
             Some(0) => self.old(number),
-            Some(ahead @ 1..=MAX_JUMP) => self.ahead(number, ahead),
+            // However wrong it may be, all honest ones still are in the window then.
+            Some(ahead) if ahead <= Self::WINDOW => self.ahead(number, ahead),
+            Some(ahead) if ahead <= MAX_JUMP => self.leap(number, ahead),
             None if highest.saturating_sub(number) <= MAX_JUMP => self.old(number),
             _ => self.jump(number),
         }
@@ -217,7 +221,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     #[cfg(feature = "alloc")]
     pub(crate) fn is_ahead(&self, number: u64) -> bool {
         let ahead = number.checked_sub(self.highest);
-        self.started && matches!(ahead, Some(1..=MAX_JUMP))
+        self.started && ahead.is_some_and(|ahead| (1..=Self::WINDOW).contains(&ahead))
     }
 
     /// Lets the next number start the sequence anew, wherever it is.
@@ -295,13 +299,30 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         Arrival::Stale
     }
 
+    #[cold]
+    fn leap(&mut self, number: u64, ahead: u64) -> Arrival {
+        if self.is_confirmed_by(number) {
+            return self.ahead(number, ahead);
+        }
+        self.suspect(number)
+    }
+
     fn jump(&mut self, number: u64) -> Arrival {
-        let distance = self.candidate.and_then(|at| number.checked_sub(at));
-        if let Some(1..=RESTART_WINDOW) = distance {
+        if self.is_confirmed_by(number) {
             self.restart();
             self.start(number);
             return Arrival::Restarted;
         }
+        self.suspect(number)
+    }
+
+    /// Whether `number` follows the last one closely, which was not believed.
+    fn is_confirmed_by(&self, number: u64) -> bool {
+        let distance = self.candidate.and_then(|at| number.checked_sub(at));
+        matches!(distance, Some(1..=RESTART_WINDOW))
+    }
+
+    fn suspect(&mut self, number: u64) -> Arrival {
         self.candidate = Some(number);
         add(&mut self.rest.jumps, 1);
         Arrival::Jump
@@ -376,7 +397,7 @@ mod tests {
 
     #[test]
     fn the_window_ends_where_it_says() {
-        let mut tracker = tracker(&[0, 5000]);
+        let mut tracker = tracker(&[0, 4999, 5000]);
         assert_eq!(tracker.observe(5000 - 1023), Arrival::Late);
         assert_eq!(tracker.observe(5000 - 1024), Arrival::Stale);
         assert_eq!(tracker.counts().stale, 1);
@@ -398,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_sequence_that_was_led_astray_comes_back() {
-        let mut tracker = tracker(&[6, 7, 7 + MAX_JUMP]);
+        let mut tracker = tracker(&[6, 7, 6 + MAX_JUMP, 7 + MAX_JUMP]);
         for number in 8..8 + 64 {
             assert_eq!(tracker.observe(number), Arrival::Stale);
             assert_eq!(tracker.observe(number), Arrival::Stale, "counts once");
@@ -416,7 +437,7 @@ mod tests {
 
     #[test]
     fn what_comes_late_between_others_leads_nobody_astray() {
-        let mut tracker = tracker(&[0, 5000]);
+        let mut tracker = tracker(&[0, 4999, 5000]);
         for late in 0..1000 {
             assert_eq!(tracker.observe(late), Arrival::Stale);
             if late % 60 == 0 {
@@ -443,8 +464,30 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_step_that_is_not_a_jump() {
+    fn the_largest_step_that_is_believed_at_once() {
         let mut tracker = tracker(&[1]);
+        assert_eq!(tracker.observe(1 + 1024), Arrival::Gap { missing: 1023 });
+        // Had it been an accident, the honest numbers would have gone on.
+        assert_eq!(tracker.observe(2), Arrival::Late);
+        assert_eq!(tracker.observe(1025 + 1025), Arrival::Jump);
+        assert_eq!(tracker.observe(1026), Arrival::New);
+    }
+
+    #[test]
+    fn a_gap_beyond_the_window_is_believed_once_it_is_confirmed() {
+        let mut tracker = tracker(&[0]);
+        assert_eq!(tracker.observe(5000), Arrival::Jump);
+        assert_eq!(tracker.observe(5001), Arrival::Gap { missing: 5000 });
+        let counts = tracker.counts();
+        assert_eq!((counts.jumps, counts.restarts), (1, 0));
+        // The one that was not believed is missing, until it comes again.
+        assert_eq!((counts.received, counts.missing), (2, 5000));
+        assert_eq!(tracker.observe(5000), Arrival::Late);
+    }
+
+    #[test]
+    fn the_largest_step_that_goes_on_with_the_sequence() {
+        let mut tracker = tracker(&[1, MAX_JUMP]);
         let missing = MAX_JUMP - 1;
         assert_eq!(tracker.observe(1 + MAX_JUMP), Arrival::Gap { missing });
         assert_eq!(tracker.observe(1), Arrival::Stale);
@@ -473,22 +516,38 @@ mod tests {
     }
 
     /// A tracker that remembers everything.
-    fn model(seen: &mut BTreeSet<u64>, first: u64, number: u64) -> Arrival {
-        let highest = seen.last().copied().unwrap_or(number);
-        if seen.is_empty() || number == highest + 1 {
-            seen.insert(number);
-            return Arrival::New;
-        }
-        if number + 1024 <= highest {
-            return Arrival::Stale;
-        }
-        match (seen.insert(number), number) {
-            (false, _) => Arrival::Duplicate,
-            _ if number > highest => Arrival::Gap {
-                missing: number - highest - 1,
-            },
-            _ if number < first => Arrival::New,
-            _ => Arrival::Late,
+    #[derive(Default)]
+    struct Model {
+        seen: BTreeSet<u64>,
+        first: u64,
+        jump: Option<u64>,
+    }
+
+    impl Model {
+        fn observe(&mut self, number: u64) -> Arrival {
+            let before = self.jump.take();
+            let Some(highest) = self.seen.last().copied() else {
+                self.first = number;
+                self.seen.insert(number);
+                return Arrival::New;
+            };
+            let confirmed = before.is_some_and(|at| (at + 1..=at + 64).contains(&number));
+            if number > highest + 1024 && !confirmed {
+                self.jump = Some(number);
+                return Arrival::Jump;
+            }
+            if number + 1024 <= highest {
+                return Arrival::Stale;
+            }
+            match (self.seen.insert(number), number) {
+                (false, _) => Arrival::Duplicate,
+                _ if number == highest + 1 => Arrival::New,
+                _ if number > highest => Arrival::Gap {
+                    missing: number - highest - 1,
+                },
+                _ if number < self.first => Arrival::New,
+                _ => Arrival::Late,
+            }
         }
     }
 
@@ -501,17 +560,25 @@ mod tests {
             (state >> 33) % bound
         };
         let mut tracker: SequenceTracker = SequenceTracker::new();
-        let mut seen = BTreeSet::new();
-        let (first, mut at) = (100_000, 100_000_u64);
+        let mut model = Model::default();
+        let mut at = 100_000_u64;
+        let mut leaps = 0;
         for _ in 0..200_000 {
-            let expected = model(&mut seen, first, at);
+            let expected = model.observe(at);
             assert_eq!(tracker.observe(at), expected, "{at}");
             let counts = tracker.counts();
+            leaps += u64::from(matches!(expected, Arrival::Gap { missing: 1024.. }));
             assert_eq!(counts.received + counts.missing, counts.spanned);
-            assert_eq!(counts.received + counts.before_first, seen.len() as u64);
+            assert_eq!(
+                counts.received + counts.before_first,
+                model.seen.len() as u64
+            );
             let step = [1, 1, 1, 3, 70, 1100, 3000][random(7) as usize];
-            at = counts.highest + 1 + random(step);
+            let jumped = expected == Arrival::Jump;
+            let from = if jumped { at } else { counts.highest };
+            at = from + 1 + random(step);
             at -= if random(3) == 0 { random(1200) } else { 0 };
         }
+        assert!(leaps > 0);
     }
 }

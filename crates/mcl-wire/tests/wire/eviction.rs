@@ -137,7 +137,9 @@ fn what_lacks_a_fragment_older_than_the_window_ends_and_its_buffer_serves_the_ne
 
 #[test]
 fn a_message_that_lacks_its_end_gives_way_when_others_had_their_turns() {
-    let (mut bench, mut sender, _) = underway();
+    let (mut bench, mut sender, rest) = underway();
+    // As many as are believed at once to be missing, and the next would not be.
+    sender.sequence -= (rest.len() - 1000) as u64;
     for _ in 0..4 {
         bench.begin(&mut sender, 1_400_000, 1001);
         assert_eq!(bench.stream(&sender).pending, 1);
@@ -593,14 +595,17 @@ fn a_message_in_one_datagram_is_no_reason_to_allocate_for_long_ones() {
 
 /// A forger who knows a stream says something in its name, as far ahead as is
 /// believed at once.
-fn led_astray(forge: impl FnOnce(&mut Sender)) -> Vec<u64> {
+fn led_astray(forged: usize, forge: impl FnOnce(&mut Sender)) -> Vec<u64> {
     let mut bench = Bench::new(Limits::default());
     let mut sender = Sender::new(1);
     bench.prove(&mut sender);
     let mut forger = Sender::new(1);
     (forger.sequence, forger.number) = (sender.sequence, sender.number);
     forge(&mut forger);
-    bench.prove(&mut forger);
+    for _ in 0..forged {
+        let datagram = forger.message(None, b"forged").remove(0);
+        bench.feed(&datagram);
+    }
     for _ in 0..100 {
         let datagram = sender.message(None, b"honest").remove(0);
         bench.feed(&datagram);
@@ -609,16 +614,30 @@ fn led_astray(forge: impl FnOnce(&mut Sender)) -> Vec<u64> {
 }
 
 #[test]
-fn one_forged_datagram_silences_nobody_for_long() {
+fn one_forged_datagram_silences_nobody() {
+    for ahead in [1025, 5000, 1 << 24, 1 << 40] {
+        let came = led_astray(1, |forger| forger.sequence += ahead);
+        assert!(came.into_iter().eq(0..=100), "by its sequence number");
+        let came = led_astray(1, |forger| {
+            forger.number += 4 * ahead;
+            // Its place in the sequence is free as yet.
+            forger.sequence += 500;
+        });
+        assert!(came.into_iter().eq(0..=100), "by its message number");
+    }
+}
+
+#[test]
+fn two_forged_datagrams_silence_nobody_for_long() {
     let ahead = 1 << 24;
-    let came = led_astray(|forger| forger.sequence += ahead - 1);
-    assert_eq!(came.last(), Some(&100), "by its sequence number");
+    let came = led_astray(2, |forger| forger.sequence += ahead - 2);
+    assert_eq!(came.last(), Some(&100), "by their sequence numbers");
     assert_eq!(came.len(), 2 + 36);
-    let came = led_astray(|forger| {
-        forger.number += ahead - 1;
-        // Its place in the sequence is free as yet.
+    let came = led_astray(2, |forger| {
+        forger.number += ahead - 2;
+        // Their places in the sequence are free as yet.
         forger.sequence += 500;
     });
-    assert_eq!(came.last(), Some(&100), "by its message number");
+    assert_eq!(came.last(), Some(&100), "by their message numbers");
     assert_eq!(came.len(), 2 + 36);
 }

@@ -30,6 +30,9 @@ pub(crate) struct Network {
     pub(crate) partitions: Vec<Range<Duration>>,
 }
 
+/// Datagrams that close a stream: after a long gap the first is not believed.
+const CLOSING: usize = 2;
+
 /// A copy of a datagram that reaches the listener.
 pub(crate) struct Arrival {
     pub(crate) at: Duration,
@@ -46,7 +49,7 @@ impl Network {
     pub(crate) fn carry(&self, broadcasts: &[Broadcast], rng: &mut Rng) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
         for (from, broadcast) in broadcasts.iter().enumerate() {
-            let carried = broadcast.datagrams.len() - 1;
+            let carried = broadcast.datagrams.len().saturating_sub(CLOSING);
             for (datagram, outgoing) in broadcast.datagrams[..carried].iter().enumerate() {
                 self.copies(from, datagram, outgoing, rng, &mut arrivals);
             }
@@ -58,12 +61,16 @@ impl Network {
             .filter_map(|b| Some(b.datagrams.last()?.at));
         let last_arrival = arrivals.last().map(|arrival| arrival.at);
         let end = last_sent.chain(last_arrival).max().unwrap_or_default();
-        arrivals.extend(broadcasts.iter().enumerate().map(|(from, it)| Arrival {
-            at: end,
-            from,
-            datagram: it.datagrams.len() - 1,
-            damaged: None,
-        }));
+        for (from, broadcast) in broadcasts.iter().enumerate() {
+            let len = broadcast.datagrams.len();
+            let closing = len.saturating_sub(CLOSING)..len;
+            arrivals.extend(closing.map(|datagram| Arrival {
+                at: end,
+                from,
+                datagram,
+                damaged: None,
+            }));
+        }
         arrivals
     }
 

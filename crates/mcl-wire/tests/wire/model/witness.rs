@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use core::time::Duration;
 
-use mcl_wire::{Disposition, Frame, Header};
+use mcl_wire::{Disposition, Frame, Header, RESTART_WINDOW};
 
 use super::broadcast::{Broadcast, Outgoing};
 
@@ -33,6 +33,10 @@ pub(crate) struct Witness {
     pub(crate) touched: BTreeSet<u64>,
     /// Messages of which all came in time.
     pub(crate) complete: BTreeSet<u64>,
+    /// Datagrams that came after so many lost ones that they were not believed.
+    pub(crate) jumps: u64,
+    /// The last sequence number, if it was too far ahead to be believed.
+    far: Option<u64>,
     progress: HashMap<u64, Progress>,
     proven: bool,
 }
@@ -44,9 +48,17 @@ impl Witness {
             Ok(header) => header,
             Err(reason) => return reason,
         };
-        let highest = self.accepted.last().copied().unwrap_or(header.sequence);
         if header.unsequenced {
-            Disposition::Accepted
+            return Disposition::Accepted;
+        }
+        let before = self.far.take();
+        let highest = self.accepted.last().copied().unwrap_or(header.sequence);
+        let step = before.and_then(|at: u64| header.sequence.checked_sub(at));
+        let follows = matches!(step, Some(1..=RESTART_WINDOW));
+        if header.sequence > highest.saturating_add(WINDOW) && !follows {
+            self.far = Some(header.sequence);
+            self.jumps += 1;
+            Disposition::Jump
         } else if highest.saturating_sub(header.sequence) >= WINDOW {
             Disposition::Stale
         } else if self.accepted.insert(header.sequence) {
