@@ -415,6 +415,41 @@ fn a_membership_that_a_small_mtu_ended_is_renewed() {
 
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
+fn notices_that_the_kernel_could_not_deliver_have_the_group_joined_anew() {
+    in_network(|network| {
+        let (listener, queue) = listen(&on(GROUPS[0], "br0"));
+        let (held, running) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (holds, runs) = (Arc::clone(&held), Arc::clone(&running));
+        listener.subscribe_inline(move |_| {
+            runs.store(true, Ordering::SeqCst);
+            while !holds.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let broadcaster = Broadcaster::<u64>::open(&on(GROUPS[0], "br0")).unwrap();
+        broadcaster.publish(&1).unwrap();
+        eventually("the receiving thread is held up", || {
+            running.load(Ordering::SeqCst)
+        });
+        // More than its netlink socket holds, and none of them worth a new join.
+        let lines = (0..2000).map(|at| format!("link set dev br0 alias name{at}\n"));
+        let path = std::env::temp_dir().join(format!("mcl-notices-{}", std::process::id()));
+        fs::write(&path, lines.collect::<String>()).unwrap();
+        network.ip(&["-batch", path.to_str().unwrap()]).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(listener.statistics().interface.rejoined, 0);
+        held.store(true, Ordering::SeqCst);
+        eventually("it has joined", || {
+            listener.statistics().interface.rejoined == 1
+        });
+        broadcaster.publish(&2).unwrap();
+        resumes(&queue, &mut 0, 1);
+        agree(&broadcaster.statistics(), &listener.statistics());
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
 fn coalesced_messages_go_on_after_the_interface_was_recreated() {
     beside_a_peer(|here, peer| {
         let (listener, queue) = listen(&on(GROUPS[0], "v0"));
