@@ -1,18 +1,24 @@
 //! `mcl`: what a person does with the network without writing Rust.
 //!
 //! One module per subcommand; what they share is in `arguments` (where to
-//! publish and listen), `failure` (exit codes), `output` and `signals`.
+//! publish and listen), `failure` (exit codes), `output`, `signals`, `view` (payloads
+//! and topics as text, with `transcode`), `sampling` (rates and intervals) and `losses`.
 
 mod arguments;
 mod failure;
+mod losses;
 mod output;
+mod pages;
 mod perf;
+mod sampling;
 mod signals;
+mod transcode;
+mod view;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Failure;
 
@@ -29,11 +35,17 @@ enum Command {
     /// Measure rates, losses, round trips and CPU time per message
     #[command(subcommand)]
     Perf(perf::Perf),
+    /// Print a script that completes commands and options in a shell
+    Completions(pages::Completions),
+    /// Print the manual page, or write the pages of all subcommands
+    Man(pages::Man),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Perf(perf) => perf.run(),
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,8 +63,6 @@ fn fail(failure: &Failure) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
