@@ -117,7 +117,11 @@ fn raw_bytes_go_through_unchanged() {
     fs::remove_file(&file).unwrap();
     let ended = echo.ended();
     assert!(ended.out == [&bytes[..], &bytes[..]].concat());
-    assert!(ended.errors.contains("2 messages, 100000 bytes"), "{}", ended.errors);
+    assert!(
+        ended.errors.contains("2 messages, 100000 bytes"),
+        "{}",
+        ended.errors
+    );
 }
 
 #[test]
