@@ -1,18 +1,29 @@
 //! `mcl`: what a person does with the network without writing Rust.
 //!
 //! One module per subcommand; what they share is in `arguments` (where to
-//! publish and listen), `failure` (exit codes), `output` and `signals`.
+//! publish and listen), `failure` (exit codes), `output`, `signals`, `view` (payloads
+//! and topics as text, with `transcode`), `sampling` (rates and intervals) and `account`
+//! (losses by cause).
 
+mod account;
 mod arguments;
+mod echo;
 mod failure;
+
 mod output;
+mod pages;
 mod perf;
+mod publish;
+mod sampling;
 mod signals;
+mod survey;
+mod transcode;
+mod view;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Failure;
 
@@ -26,14 +37,36 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Publish a text, a file, standard input, its lines, or random bytes
+    #[command(after_long_help = publish::NOTES)]
+    Pub(publish::Pub),
+    /// Show messages as they arrive
+    Echo(echo::Echo),
+    /// List the topics and streams seen within some seconds
+    List(survey::List),
+    /// Measure rates and intervals of each topic and stream
+    Hz(survey::Periodic),
+    /// Measure bandwidth and sizes of each topic and stream
+    Bw(survey::Periodic),
     /// Measure rates, losses, round trips and CPU time per message
     #[command(subcommand)]
     Perf(perf::Perf),
+    /// Print a script that completes commands and options in a shell
+    Completions(pages::Completions),
+    /// Print the manual page, or write the pages of all subcommands
+    Man(pages::Man),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Pub(it) => it.run(),
+        Command::Echo(it) => it.run(),
+        Command::List(it) => it.run(),
+        Command::Hz(it) => it.hz(),
+        Command::Bw(it) => it.bw(),
         Command::Perf(perf) => perf.run(),
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,8 +84,6 @@ fn fail(failure: &Failure) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
