@@ -34,7 +34,8 @@ local PADDING, MESSAGE, FRAGMENT = 0x00, 0x01, 0x02
 local NUMBERED = 0x10
 local TOPIC = 0x80
 local CRC32C = 0x81
-local STALE_BELOW, JUMP_BEYOND, CONFIRMED_WITHIN = 1024, 0x1000000, 64
+local SEQUENCE_WINDOW, NUMBER_WINDOW = 1024, 4096
+local JUMP_BEYOND, CONFIRMED_WITHIN = 0x1000000, 64
 
 local frame_types = {
     { 0x00, 0x00, "padding" },
@@ -142,8 +143,8 @@ local f = {
     encoding = ProtoField.uint8("mcl.encoding", "Encoding", base.DEC + base.RANGE_STRING, encodings),
     schema = ProtoField.uint64("mcl.schema", "Schema", base.HEX),
     publish_time = ProtoField.absolute_time("mcl.publish_time", "Publish time", base.UTC),
-    delay = ProtoField.double("mcl.publish_delay",
-        "Seconds from publishing to the capture of the message's end (clocks may differ)"),
+    delay = ProtoField.relative_time("mcl.publish_delay", "From publishing to the capture of the message's end",
+        "Two clocks' difference included, if publisher and capture have two"),
     crc = ProtoField.uint32("mcl.crc32c", "CRC-32C", base.HEX),
     crc_status = ProtoField.string("mcl.crc32c.status", "CRC-32C status"),
     payload = ProtoField.bytes("mcl.payload", "Payload"),
@@ -226,6 +227,8 @@ local problems = {
     missing = { severity.NOTE, SEQUENCE, "sequence numbers are missing before this one" },
 
     message_seen = { severity.NOTE, SEQUENCE, "message number seen before: frame dropped" },
+    message_stale = { severity.NOTE, SEQUENCE, "message number 4096 or more below the highest: frame dropped" },
+    message_jump = { severity.WARN, SEQUENCE, "message number more than 2^24 from the highest: frame dropped" },
     fragment_late = { severity.NOTE, SEQUENCE, "fragment of a message that is over: dropped" },
     fragment_again = { severity.NOTE, SEQUENCE, "fragment already there: dropped" },
     fragment_differs = { severity.WARN, PROTOCOL,
@@ -667,38 +670,83 @@ end
 forget()
 mcl.init = forget
 
-local function new_sequence(stream, sequence)
-    stream.highest, stream.seen, stream.far = sequence, {}, nil
-    stream.messages, stream.numbers = {}, {}
+-- Numbers of a sequence: which of the last ones were seen, and in which packet.
+local function new_tracker(window)
+    return { window = window, seen = {} }
 end
 
--- Takes note of a sequence number: nothing, or what is to be said of it.
+local function restart(tracker, number)
+    tracker.highest, tracker.seen, tracker.far = number, {}, nil
+end
+
+-- A number far from the others: not believed until the next one confirms it.
+local function observe_far(tracker, number)
+    local far = tracker.far
+    local beyond = far and difference(number, far) or 0
+    if beyond >= 1 and beyond <= CONFIRMED_WITHIN then
+        restart(tracker, number)
+        return "restart"
+    end
+    tracker.far = number
+    return "jump"
+end
+
+-- Takes note of a number: what it is to the sequence, unless it is simply new, and what belongs to that.
+local function judge(tracker, number)
+    if tracker.highest == nil then
+        tracker.highest = number
+    end
+    local ahead = difference(number, tracker.highest)
+    if math.abs(ahead) > JUMP_BEYOND then
+        return observe_far(tracker, number)
+    end
+    tracker.far = nil
+    if ahead <= -tracker.window then
+        return "stale"
+    elseif tracker.seen[key_of(number)] then
+        return "duplicate", tracker.seen[key_of(number)]
+    elseif ahead > 0 then
+        tracker.highest = number
+    end
+    return ahead > 1 and "missing" or nil, ahead - 1
+end
+
+local refusals = { duplicate = true, stale = true, jump = true }
+
+-- The same, and remembers where a number was seen first.
+local function observe(tracker, number, packet)
+    local outcome, detail = judge(tracker, number)
+    if not refusals[outcome] then
+        tracker.seen[key_of(number)] = packet
+    end
+    return outcome, detail
+end
+
+local function new_stream()
+    return { sequence = new_tracker(SEQUENCE_WINDOW), numbers = new_tracker(NUMBER_WINDOW), messages = {} }
+end
+
+-- Takes note of a datagram's sequence number: nothing, or what is to be said of it.
 local function judge_sequence(stream, sequence, packet)
-    if stream.highest == nil then
-        new_sequence(stream, sequence)
-        stream.seen[key_of(sequence)] = packet
-        return nil
+    local outcome, detail = observe(stream.sequence, sequence, packet)
+    if outcome == "duplicate" then
+        return { key = outcome, packet = detail }
+    elseif outcome == "missing" then
+        return { key = outcome, missing = detail }
+    elseif outcome == "restart" then
+        stream.numbers, stream.messages = new_tracker(NUMBER_WINDOW), {}
     end
-    local key, ahead = key_of(sequence), difference(sequence, stream.highest)
-    local far = stream.far
-    stream.far = nil
-    if stream.seen[key] then
-        return { key = "duplicate", packet = stream.seen[key] }
-    elseif far and difference(sequence, far) >= 1 and difference(sequence, far) <= CONFIRMED_WITHIN then
-        new_sequence(stream, sequence)
-        stream.seen[key] = packet
-        return { key = "restart" }
-    elseif math.abs(ahead) > JUMP_BEYOND then
-        stream.far = sequence
-        return { key = "jump" }
-    elseif ahead <= -STALE_BELOW then
-        return { key = "stale" }
+    return outcome and { key = outcome }
+end
+
+local number_problems = { duplicate = "message_seen", stale = "message_stale", jump = "message_jump" }
+
+-- Takes note of a message's number: why it is dropped, if it is.
+local function judge_number(stream, number, packet)
+    local outcome, detail = observe(stream.numbers, number, packet)
+    if refusals[outcome] then
+        return { key = number_problems[outcome], packet = outcome == "duplicate" and detail or nil }
     end
-    stream.seen[key] = packet
-    if ahead > 0 then
-        stream.highest = sequence
-    end
-    return ahead > 1 and { key = "missing", missing = ahead - 1 } or nil
 end
 
 local function begin_message(frame)
@@ -706,18 +754,36 @@ local function begin_message(frame)
         parts = {}, packets = {}, have = 0 }
 end
 
+-- The message under reassembly to which a fragment belongs, or why there is none.
+local function message_of(stream, frame, packet)
+    local key = key_of(frame.number)
+    if stream.messages[key] == nil then
+        local refused = judge_number(stream, frame.number, packet)
+        if refused then
+            refused.key = refused.packet and "fragment_late" or refused.key
+            return nil, refused
+        end
+        stream.messages[key] = begin_message(frame)
+    end
+    return stream.messages[key]
+end
+
+local function complete(stream, message, number, packet)
+    message.body = table.concat(message.parts, "", 0, message.count - 1)
+    message.parts, message.packet = nil, packet
+    local key, seen = key_of(number), stream.numbers.seen
+    -- Unless the numbers started anew meanwhile: then this one is forgotten.
+    seen[key] = seen[key] and packet
+    stream.messages[key] = nil
+    return { message = message, completes = true }
+end
+
 -- Takes a fragment into its message.
 local function take_fragment(stream, frame, bytes, packet)
-    local key = key_of(frame.number)
-    if stream.numbers[key] then
-        return { key = "fragment_late", packet = stream.numbers[key] }
-    end
-    local message = stream.messages[key]
+    local message, refused = message_of(stream, frame, packet)
     if message == nil then
-        message = begin_message(frame)
-        stream.messages[key] = message
-    end
-    if message.total ~= frame.total or message.size ~= frame.size or message.hash ~= frame.hash then
+        return refused
+    elseif message.total ~= frame.total or message.size ~= frame.size or message.hash ~= frame.hash then
         return { key = "fragment_differs", packet = message.packets[message.first] }
     elseif message.packets[frame.index] then
         return { key = "fragment_again", packet = message.packets[frame.index] }
@@ -726,25 +792,15 @@ local function take_fragment(stream, frame, bytes, packet)
     message.parts[frame.index], message.packets[frame.index] = bytes, packet
     message.have = message.have + 1
     if message.have == message.count then
-        message.body = table.concat(message.parts, "", 0, message.count - 1)
-        message.parts, message.packet = nil, packet
-        stream.messages[key], stream.numbers[key] = nil, packet
-        return { message = message, completes = true }
+        return complete(stream, message, frame.number, packet)
     end
     return { message = message }
-end
-
-local function take_message(stream, frame, packet)
-    local key = key_of(frame.number)
-    local before = stream.numbers[key] or (stream.messages[key] and packet)
-    stream.numbers[key] = stream.numbers[key] or packet
-    return before and { key = "message_seen", packet = before } or nil
 end
 
 local function take_frames(account, stream, d, s, packet)
     for index, frame in ipairs(d.frames) do
         if frame.type == MESSAGE then
-            account[index] = take_message(stream, frame, packet)
+            account[index] = judge_number(stream, frame.number, packet)
         elseif frame.type == FRAGMENT and mcl.prefs.reassemble then
             local bytes = s:sub(frame.data_at + 1, frame.data_at + frame.data_len)
             account[index] = take_fragment(stream, frame, bytes, packet)
@@ -755,7 +811,7 @@ end
 -- A stream is one sender's to one group and port.
 local function stream_of(d, pinfo)
     local name = tostring(pinfo.dst) .. "/" .. pinfo.dst_port .. "/" .. d.stream
-    streams[name] = streams[name] or {}
+    streams[name] = streams[name] or new_stream()
     return streams[name]
 end
 
@@ -804,9 +860,18 @@ local function show_problems(tree, tvb, from, list)
     end
 end
 
+-- For titles and columns, which take one short line.
 local function quoted(topic)
-    -- Columns take one line of text.
-    return '"' .. topic:gsub("[%c]", ".") .. '"'
+    local most = 40
+    if #topic > most then
+        local at = most
+        -- Not within a character.
+        while at > most - 4 and band(topic:byte(at + 1), 0xC0) == 0x80 do
+            at = at - 1
+        end
+        topic = topic:sub(1, at) .. "…"
+    end
+    return '"' .. topic:gsub("%c", ".") .. '"'
 end
 
 local function show_time(tree, range, pinfo)
@@ -814,9 +879,11 @@ local function show_time(tree, range, pinfo)
     local seconds = (ns / UInt64.new(1000000000)):tonumber()
     local rest = (ns % UInt64.new(1000000000)):tonumber()
     tree:add(f.publish_time, range, NSTime.new(seconds, rest))
-    local whole = math.floor(pinfo.abs_ts)
-    local delay = whole - seconds + (pinfo.abs_ts - whole - rest / 1e9)
-    tree:add(f.delay, range, delay):set_generated()
+    local captured = math.floor(pinfo.abs_ts)
+    local delay = captured - seconds + (pinfo.abs_ts - captured - rest / 1e9)
+    local whole = delay < 0 and math.ceil(delay) or math.floor(delay)
+    local parts = NSTime.new(whole, math.floor((delay - whole) * 1e9))
+    tree:add(f.delay, range, parts):set_generated()
 end
 
 local function show_crc(tree, range, body, s)
@@ -918,7 +985,7 @@ local function show_body(tree, tvb, from, s, pinfo, hash)
         local at = body.topic_len > 0 and tvb(from + 4, body.topic_len) or tvb(from + 1, 1)
         local valid = is_utf8(body.topic)
         local item = valid and sub:add(f.topic, at, body.topic) or sub:add(f.topic, at)
-        item:set_text("Topic: " .. quoted(body.topic))
+        item:set_text("Topic: \"" .. body.topic:gsub("%c", ".") .. "\"")
     end
     for _, item in ipairs(body.items) do
         show_item(sub, tvb, from, item, pinfo, body, s)

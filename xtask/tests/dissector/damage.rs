@@ -11,10 +11,10 @@ use crate::tshark::tshark;
 const PAYLOAD_AT: usize = 14 + 40 + 8;
 
 /// Numbers that look random (xorshift64*, Vigna 2016).
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -24,8 +24,7 @@ impl Dice {
 }
 
 /// Some bytes changed: mostly early ones, where headers are, and often to values that mean something.
-fn corrupt(packet: &mut [u8], dice: &mut Dice) {
-    let payload = &mut packet[PAYLOAD_AT..];
+pub(crate) fn corrupt(payload: &mut [u8], dice: &mut Dice) {
     for _ in 0..=dice.below(4) {
         let reach = [80, 300, payload.len()][dice.below(3)].min(payload.len());
         let at = dice.below(reach);
@@ -58,7 +57,7 @@ fn damaged(seed: u64) -> Vec<u8> {
             if packet.len() <= PAYLOAD_AT {
                 continue;
             }
-            corrupt(&mut packet, &mut dice);
+            corrupt(&mut packet[PAYLOAD_AT..], &mut dice);
             let captured = match dice.below(4) {
                 0 => PAYLOAD_AT + dice.below(packet.len() - PAYLOAD_AT),
                 _ => packet.len(),

@@ -27,6 +27,7 @@ impl Published {
             topic: topic.map(str::to_owned),
             encoding: None,
             payload: hex(payload),
+            problems: Vec::new(),
         });
     }
 }
@@ -72,6 +73,7 @@ fn typed(published: &mut Published) {
         topic: Some("position".to_owned()),
         encoding: Some("1".to_owned()),
         payload: hex(&payload),
+        problems: Vec::new(),
     });
     let json = open(|it| it.encoding(mcl_udp::Encoding::JSON).topic("state"));
     let text = br#"{"battery": 0.87, "mode": "dock"}"#;

@@ -8,6 +8,7 @@
 
 mod damage;
 mod golden;
+mod library;
 mod live;
 mod pcap;
 mod pdml;

@@ -23,6 +23,8 @@ pub(crate) struct Message {
     pub(crate) encoding: Option<String>,
     /// Hexadecimal.
     pub(crate) payload: String,
+    /// What is wrong with the message or its frame.
+    pub(crate) problems: Vec<String>,
 }
 
 fn attribute(line: &str, name: &str) -> String {
@@ -58,18 +60,36 @@ pub(crate) fn read(capture: &Path, more: &[&str]) -> Vec<Vec<Shown>> {
 pub(crate) fn messages(packet: &[Shown]) -> Vec<Message> {
     let mut context = Message::default();
     let mut messages: Vec<Message> = Vec::new();
+    let mut before = 0;
     for Shown { name, show, value } in packet {
         match name.as_str() {
+            "mcl.frame" => before = messages.len(),
+            "mcl.problem" => {
+                let of = messages.get_mut(before..).unwrap().last_mut();
+                of.into_iter().for_each(|it| it.problems.push(show.clone()));
+            }
             "mcl.stream" => context.stream.clone_from(show),
             "mcl.message.number" => context.number.clone_from(show),
             "mcl.body" => messages.push(context.clone()),
-            "mcl.topic" => messages.last_mut().unwrap().topic = Some(show.clone()),
+            "mcl.topic" => messages.last_mut().unwrap().topic = Some(topic(show, value)),
             "mcl.encoding" => messages.last_mut().unwrap().encoding = Some(show.clone()),
             "mcl.payload" => messages.last_mut().unwrap().payload.clone_from(value),
             _ => {}
         }
     }
     messages
+}
+
+/// The topic; shown, its control characters are escaped.
+fn topic(show: &str, value: &str) -> String {
+    if show.is_empty() {
+        // The bytes are those of the length then.
+        return String::new();
+    }
+    let digits = |at: usize| value.get(at..at + 2).unwrap();
+    let bytes = (0..value.len()).step_by(2);
+    let bytes = bytes.map(|at| u8::from_str_radix(digits(at), 16).unwrap());
+    String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -70,7 +70,7 @@ pub(crate) fn cases(file: &str) -> Vec<Case> {
 }
 
 /// A datagram with one MESSAGE of this body.
-fn around(number: u64, body: &[u8]) -> Vec<u8> {
+pub(crate) fn around(number: u64, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0xC1, 0x4D, 1, 24, 0, 0, 0, 0];
     bytes.extend(0x0123_4567_89ab_cdef_u64.to_be_bytes());
     bytes.extend(number.to_be_bytes());
