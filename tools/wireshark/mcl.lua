@@ -266,7 +266,7 @@ mcl.prefs.reassemble = Pref.bool("Reassemble messages", true,
 mcl.prefs.trains = Pref.bool("Take trains apart", true,
     "Look for several datagrams in one packet, as captures hold them where segmentation offload is at work")
 mcl.prefs.crc_mib = Pref.uint("Verify CRC-32C up to (MiB)", 16,
-    "Longer messages are not verified; 0 verifies none. Lua takes some 0.1 s a MiB.")
+    "Longer messages are not verified; 0 verifies none. Lua takes some 0.2 s a MiB.")
 mcl.prefs.payloads = Pref.bool("Dissect payloads", true,
     "Hand JSON, CBOR and MessagePack to their dissectors")
 
