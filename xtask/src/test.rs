@@ -80,19 +80,53 @@ pub(crate) fn inside(filters: &[String]) -> Outcome {
     prepare(&mut Shell::new(&mut io::stdout(), Mode::Run))?;
     let mut command = suite();
     command.args(["--", "--include-ignored"]).args(filters);
-    let missing = ethtool_is_missing().then_some(WITHOUT_ETHTOOL);
-    if missing.is_some() {
-        command.args(["--skip", "with_ethtool"]);
+    let missing: Vec<_> = EXTRAS.iter().filter(|it| it.is_missing()).collect();
+    for extra in &missing {
+        command.args(["--skip", extra.tests]);
     }
-    run(command, filters, missing)
+    let notes: Vec<_> = missing.iter().map(|it| it.note()).collect();
+    let note = (!notes.is_empty()).then(|| notes.join("\n"));
+    run(command, filters, note.as_deref())
 }
 
-const WITHOUT_ETHTOOL: &str = "Skipped: the tests whose name contains `with_ethtool`, which switch offloads of \
-     virtual cables off; ethtool is not installed (`sudo apt-get install ethtool`).";
+/// A program that only some tests need, which are left out without it.
+struct Extra {
+    /// What the names of these tests contain.
+    tests: &'static str,
+    program: &'static str,
+    about: &'static str,
+}
 
-fn ethtool_is_missing() -> bool {
-    let probe = program("ethtool").arg("--version").output();
-    probe.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+const EXTRAS: [Extra; 2] = [
+    Extra {
+        tests: "with_ethtool",
+        program: "ethtool",
+        about: "switch offloads of virtual cables off",
+    },
+    Extra {
+        tests: "with_tshark",
+        program: "tshark",
+        about: "judge the Wireshark dissector",
+    },
+];
+
+impl Extra {
+    fn is_missing(&self) -> bool {
+        let probe = program(self.program).arg("--version").output();
+        probe.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    fn note(&self) -> String {
+        let Self {
+            tests,
+            program,
+            about,
+        } = self;
+        format!(
+            "Skipped: the tests whose name contains `{tests}`, which {about}; {program} is not \
+             installed (`sudo apt-get install {program}`)."
+        )
+    }
 }
 
 pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {

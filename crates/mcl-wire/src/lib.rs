@@ -352,28 +352,37 @@
 //! | a frame is cut off; breaks a rule of its type; MESSAGE or FRAGMENT in an UNSEQUENCED datagram | [`MalformedFrame`](Disposition::MalformedFrame) |
 //! | a frame of unknown critical type, or an unknown critical flag on a known one | [`CriticalFrame`](Disposition::CriticalFrame) |
 //! | a new stream, and no room for its state | [`StreamLimit`](Disposition::StreamLimit) |
-//! | sequence number seen before | [`Duplicate`](Disposition::Duplicate) |
-//! | sequence number 1024 or more below the highest | [`Stale`](Disposition::Stale) |
 //! | sequence number more than 1024 above the highest, or 2^24 below it | [`Jump`](Disposition::Jump) |
+//! | sequence number 1024 or more below the highest | [`Stale`](Disposition::Stale) |
+//! | sequence number seen before | [`Duplicate`](Disposition::Duplicate) |
 //!
 //! All frames are checked before the first is acted upon. Of several bad frames
 //! the first decides; within a frame: cut off, then unknown type or flags, then
-//! UNSEQUENCED, then the rest.
+//! UNSEQUENCED, then the rest. "Cut off" is what ends after the datagram does; too
+//! short for its own fields is "the rest".
 //!
-//! One far sequence number is not believed: a forged or damaged datagram must
-//! not disturb an honest stream, all of whose numbers would be too old after it.
-//! If the very next number of that stream is 1 to 64 above it, it is where the
-//! stream is: what lies between is missing. Beyond 2^24 the sequence starts anew
-//! there, what was under reassembly is given up, and what lies between is not
-//! counted as missing (after RFC 3550, appendix A.1).
-//! Message numbers are judged the same way, with a window of 4096.
+//! A stream's first sequence number may be any: a receiver may come late. One far
+//! sequence number, more than 1024 above the highest or more than 2^24 below it, is
+//! not believed: a forged or damaged datagram must not disturb an honest stream, all of
+//! whose numbers would be too old after it. If the very next number of that stream is 1
+//! to 64 above it, it is where the stream is: what lies between is missing. Beyond 2^24
+//! the sequence starts anew there instead: what was under reassembly is given up,
+//! message numbers start anew as well, and what lies between is not counted as missing
+//! (after RFC 3550, appendix A.1). If the next number is far but not there, it is the
+//! one to be confirmed now. The sequence starts anew, too, at the last of 65 numbers
+//! older than the window, with nothing else between them, each 1 to 64 above the one
+//! before.
+//! Message numbers are judged the same way, with a window of 4096, each whole
+//! message's and that of the first fragment seen of a message; when they start
+//! anew by themselves, what came before is forgotten, but what is under
+//! reassembly goes on.
 //!
 //! Frames of an accepted datagram:
 //!
 //! | finding | |
 //! |---|---|
-//! | message number seen before, too old, too far | frame dropped |
-//! | fragment of a message that is over, one way or another | dropped; creates nothing |
+//! | message number seen before, too old, too far | frame dropped, unless it is a fragment of a message under reassembly |
+//! | fragment of a message that is over, one way or another | dropped, for its number was seen; creates nothing |
 //! | fragment already there | dropped; never counts towards completion |
 //! | total, size or topic hash unlike the first fragment's | dropped |
 //! | message above the receiver's limit | dropped; the number counts as seen |
