@@ -20,7 +20,7 @@ use mcl_udp::{
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
-use crate::command::{Mode, Shell};
+use mcl_setup::command::{Mode, Shell};
 use crate::test::{exit_code, prepare, way_inside};
 
 /// The hidden commands of the child processes, and of the parent in a namespace.

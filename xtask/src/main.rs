@@ -1,7 +1,6 @@
 //! Commands of the MCL workspace: `cargo xtask help` lists them.
 
 mod ci;
-mod command;
 mod demo;
 mod loss;
 mod netsetup;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::ci::workspace;
-use crate::command::program;
+use mcl_setup::command::program;
 use crate::test::cargo;
 
 /// Where the programs are; `None` for peers that were not built.
