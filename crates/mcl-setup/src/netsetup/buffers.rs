@@ -19,7 +19,9 @@ const FORMER_HEADER: &str =
     "# Written by `cargo xtask netsetup --persist` (MCL); `--undo` removes it.";
 
 fn is_ours(text: &str) -> bool {
-    [HEADER, FORMER_HEADER].iter().any(|it| text.starts_with(it))
+    [HEADER, FORMER_HEADER]
+        .iter()
+        .any(|it| text.starts_with(it))
 }
 
 /// A setting that is too small and can be raised.

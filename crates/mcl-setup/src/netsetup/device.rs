@@ -38,11 +38,7 @@ const KINDS: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// Makes an interface usable that is ours or nobody's, or makes a new one.
-pub(super) fn make(
-    machine: &Machine,
-    host: &Host,
-    shell: &mut Shell<'_>,
-) -> Result<(), Error> {
+pub(super) fn make(machine: &Machine, host: &Host, shell: &mut Shell<'_>) -> Result<(), Error> {
     if let Some(ours) = machine.interfaces().iter().find(|it| mark(it).is_some()) {
         return Ok(bring_up(ours.name(), host, shell)?);
     }
