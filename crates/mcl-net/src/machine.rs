@@ -240,6 +240,12 @@ fn broken_kernel(release: &str) -> Option<Finding> {
 }
 
 impl Finding {
+    /// What is wrong with a kernel of this release, if anything is.
+    #[must_use]
+    pub fn of_kernel(release: &str) -> Option<Self> {
+        broken_kernel(release)
+    }
+
     /// How grave it is.
     #[must_use]
     pub const fn severity(&self) -> Severity {

@@ -12,6 +12,7 @@
 //! This is a part of the command `mcl`; it has no stable API of its own.
 
 pub mod command;
+pub mod doctor;
 pub mod netsetup;
 mod privilege;
 
