@@ -4,7 +4,9 @@
 //! publish and listen), `failure` (exit codes), `output` and `signals`.
 
 mod arguments;
+mod doctor;
 mod failure;
+mod netsetup;
 mod output;
 mod perf;
 mod signals;
@@ -29,14 +31,20 @@ enum Command {
     /// Measure rates, losses, round trips and CPU time per message
     #[command(subcommand)]
     Perf(perf::Perf),
+    /// Say why multicast does or does not work, here or between two machines
+    Doctor(doctor::Doctor),
+    /// Make this machine ready for IPv6 multicast, and prove it
+    Netsetup(netsetup::Netsetup),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Perf(perf) => perf.run(),
+        Command::Perf(perf) => perf.run().map(|()| ExitCode::SUCCESS),
+        Command::Doctor(doctor) => doctor.run().map(|()| ExitCode::SUCCESS),
+        Command::Netsetup(netsetup) => netsetup.run(),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever read the output has seen enough: `mcl ... | head` is no error.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => fail(&failure),
