@@ -13,7 +13,7 @@ use crate::doctor;
 pub(crate) const EXIT_CODES: &str = "\
 Exit status: 0 done, also when ended by SIGINT or SIGTERM; 1 another error; 2 wrong arguments;
 3 the connection cannot be opened; 4 publishing failed; 5 nothing arrived in time;
-7 a check of `mcl doctor` failed.";
+6 the input cannot be read, or is not in the encoding named; 7 a check of `mcl doctor` failed.";
 
 /// Why a command ended without having done its work. `Display` names the remedy.
 #[derive(Debug, Error)]
@@ -24,13 +24,26 @@ pub(crate) enum Failure {
     Open(#[from] OpenError),
     #[error("cannot publish: {0}")]
     Publish(#[from] PublishError),
+    /// Said already, each when it occurred.
+    #[error("{0} messages could not be published")]
+    Unpublished(u64),
     #[error(transparent)]
     Receive(#[from] PullError),
     #[error(
-        "nothing arrived within {} s; is the other side running, with the same group, port, topic and interface? (`--idle` waits longer)",
-        .0.as_secs_f64()
+        "nothing arrived within {} s; is the other side running, with the same group, port, topic and interface? (`{option}` waits longer)",
+        .after.as_secs_f64()
     )]
-    Silence(Duration),
+    Silence {
+        after: Duration,
+        /// What would have waited longer.
+        option: &'static str,
+    },
+    #[error("{got} of {wanted} messages arrived before the time was over")]
+    Fewer { got: u64, wanted: u64 },
+    #[error("cannot read {what}: {source}")]
+    Input { what: String, source: io::Error },
+    #[error("{0}")]
+    Encode(String),
     #[error("{}", checks(*.0))]
     Unhealthy(usize),
     #[error(transparent)]
@@ -47,8 +60,9 @@ impl Failure {
             Self::Receive(_) | Self::Io(_) | Self::Child(_) => 1,
             Self::Usage(_) => 2,
             Self::Open(_) => 3,
-            Self::Publish(_) => 4,
-            Self::Silence(_) => 5,
+            Self::Publish(_) | Self::Unpublished(_) => 4,
+            Self::Silence { .. } | Self::Fewer { .. } => 5,
+            Self::Input { .. } | Self::Encode(_) => 6,
             Self::Unhealthy(_) => 7,
             Self::Peer(error) => error.exit_code(),
         })

@@ -1,20 +1,26 @@
 //! `mcl`: what a person does with the network without writing Rust.
 //!
 //! One module per subcommand; what they share is in `arguments` (where to
-//! publish and listen), `failure` (exit codes), `output` and `signals`.
+//! publish and listen), `failure` (exit codes), `output`, `signals`, `view` (payloads
+//! and topics as text, with `transcode`), `sampling` (rates and intervals) and `losses`.
 
 mod arguments;
 mod doctor;
 mod failure;
+mod losses;
 mod netsetup;
 mod output;
+mod pages;
 mod perf;
+mod sampling;
 mod signals;
+mod transcode;
+mod view;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Failure;
 
@@ -35,16 +41,25 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Make this machine ready for IPv6 multicast, and prove it
     Netsetup(netsetup::Netsetup),
+    /// Print a script that completes commands and options in a shell
+    Completions(pages::Completions),
+    /// Print the manual page, or write the pages of all subcommands
+    Man(pages::Man),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Perf(perf) => perf.run().map(|()| ExitCode::SUCCESS),
-        Command::Doctor(doctor) => doctor.run().map(|()| ExitCode::SUCCESS),
-        Command::Netsetup(netsetup) => netsetup.run(),
+        Command::Perf(perf) => perf.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Netsetup(netsetup) => match netsetup.run() {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
     };
     match done {
-        Ok(code) => code,
+        Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough: `mcl ... | head` is no error.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => fail(&failure),
@@ -59,8 +74,6 @@ fn fail(failure: &Failure) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

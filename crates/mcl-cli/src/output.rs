@@ -1,8 +1,16 @@
 //! Writing to standard output and standard error, whose ends may be closed.
+//!
+//! Results go to standard output, notes and summaries to standard error. There is
+//! neither colour nor a progress bar in them. Who reads the results may stop at any
+//! time: that is [`io::ErrorKind::BrokenPipe`], with which `main` ends quietly.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Stdout, Write};
+use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
+
+use crate::arguments::Format;
 
 /// A line on standard output, seen at once by who reads it.
 pub(crate) fn line(text: impl AsRef<str>) -> io::Result<()> {
@@ -19,4 +27,64 @@ pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
 /// A line on standard error, for who waits for it; nobody needs to.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+impl Format {
+    /// A note for people, unless they want none.
+    pub(crate) fn note(self, text: &str) {
+        if !self.quiet {
+            note(&format!("mcl: {text}"));
+        }
+    }
+
+    /// The account at the end, on standard error, unless nobody wants it.
+    pub(crate) fn summary(self, summary: &(impl Serialize + std::fmt::Display)) -> io::Result<()> {
+        if !self.quiet {
+            match self.json {
+                true => note(&serde_json::to_string(summary)?),
+                false => note(&format!("mcl: {summary}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Standard output for much: nothing is seen until it is flushed.
+#[derive(Debug)]
+pub(crate) struct Out(BufWriter<Stdout>);
+
+impl Out {
+    pub(crate) fn new() -> Self {
+        Self(BufWriter::with_capacity(64 << 10, io::stdout()))
+    }
+
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.0, "{text}")
+    }
+
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.0, value)?;
+        self.bytes(b"\n")
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The error of writing if nobody reads standard output any more, found out without
+/// writing: a command that has nothing to say for long should end as well.
+pub(crate) fn check_reader() -> io::Result<()> {
+    let stdout = io::stdout();
+    let mut end = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    poll(&mut end, PollTimeout::ZERO)?;
+    let happened = end[0].revents().unwrap_or(PollFlags::empty());
+    match happened.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
+        true => Err(io::ErrorKind::BrokenPipe.into()),
+        false => Ok(()),
+    }
 }

@@ -3,9 +3,15 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+
+/// The longest wait without a look at the flag: a signal does not end a wait, it
+/// only shows after it.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
 /// Becomes true with the first SIGINT or SIGTERM; the second one ends the
 /// process as usual.
@@ -25,5 +31,19 @@ impl Stop {
 
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Waits; `false` if a signal came first.
+    pub(crate) fn wait_until(&self, due: Instant) -> bool {
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            if self.is_set() {
+                return false;
+            }
+            thread::sleep(left.min(LONGEST_WAIT));
+        }
     }
 }

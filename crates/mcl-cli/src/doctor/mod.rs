@@ -15,14 +15,15 @@ use mcl_udp::{Connection, INTERFACE_VARIABLE, InterfaceChoice};
 pub(crate) use self::peer::Error;
 use self::peer::Peer;
 use self::protocol::Side;
+use crate::arguments::{self, Format};
 use crate::failure::Failure;
 
 /// Where the two sides of a measurement meet if no connection is named.
 const MEETING_PLACE: &str = "ff15::6d63:6c:d0c";
 
 /// How long `--peer` and `--peer-listen` wait for each other.
-const PEER_WITHIN: f64 = 10.0;
-const LISTENS_FOR: f64 = 60.0;
+const PEER_WITHIN: Duration = Duration::from_secs(10);
+const LISTENS_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Doctor {
@@ -45,11 +46,10 @@ pub(crate) struct Doctor {
     #[arg(long)]
     peer_listen: bool,
     /// Wait so long for the other machine (10 s, with --peer-listen 60 s)
-    #[arg(long, value_name = "S")]
-    wait: Option<f64>,
-    /// Print one JSON object a line
-    #[arg(long)]
-    json: bool,
+    #[arg(long, value_name = "S", value_parser = arguments::duration)]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Doctor {
@@ -63,7 +63,7 @@ impl Doctor {
 
     fn examine(&self) -> Result<(), Failure> {
         let target = self.target()?;
-        let mut report = report::Report::new(self.json);
+        let mut report = report::Report::new(self.format);
         let worst = doctor::examine(target.as_ref(), |check: Check| report.tell(&check));
         let worst = worst.map_err(|error| match error {
             doctor::Error::Tell(error) => Failure::Io(error),
@@ -105,13 +105,11 @@ impl Doctor {
         })
     }
 
-    fn measure(&self, side: Side, wait: f64) -> Result<(), Failure> {
-        let wait = Duration::try_from_secs_f64(self.wait.unwrap_or(wait))
-            .map_err(|error| Failure::Usage(format!("--wait: {error}")))?;
+    fn measure(&self, side: Side, wait: Duration) -> Result<(), Failure> {
         let connection = self.connection()?;
-        let mut peer = Peer::open(side, &connection, self.hops, wait)?;
+        let mut peer = Peer::open(side, &connection, self.hops, self.wait.unwrap_or(wait))?;
         let outcome = peer.measure();
-        table::print(peer.rows(), self.json)?;
+        table::print(peer.rows(), self.format.json)?;
         match outcome {
             // Whoever interrupts it has the rows so far.
             Err(Error::Interrupted) => Ok(()),

@@ -1,10 +1,12 @@
 //! Checks as lines, or as objects.
 
+use std::fmt;
 use std::io;
 
 use mcl_setup::doctor::{Check, Verdict};
 use serde::Serialize;
 
+use crate::arguments::Format;
 use crate::output;
 
 /// A check, under names that do not change.
@@ -20,19 +22,19 @@ struct Object<'a> {
 /// Prints checks as they come, and counts them.
 #[derive(Debug)]
 pub(super) struct Report {
-    json: bool,
+    format: Format,
     verdicts: Vec<Verdict>,
 }
 
 impl Report {
-    pub(super) fn new(json: bool) -> Self {
+    pub(super) fn new(format: Format) -> Self {
         let verdicts = Vec::new();
-        Self { json, verdicts }
+        Self { format, verdicts }
     }
 
     pub(super) fn tell(&mut self, check: &Check) -> io::Result<()> {
         self.verdicts.push(check.verdict);
-        if self.json {
+        if self.format.json {
             return output::json(&Object {
                 id: check.id.name(),
                 status: check.verdict.name(),
@@ -61,13 +63,30 @@ impl Report {
         self.count(Verdict::Failed)
     }
 
-    /// The last line for people.
+    /// The account, on standard error.
     pub(super) fn end(&self) -> io::Result<()> {
-        if self.json {
-            return Ok(());
-        }
-        let [passed, warned, failed] =
-            [Verdict::Passed, Verdict::Warned, Verdict::Failed].map(|it| self.count(it));
-        output::line(format!("{passed} passed, {warned} warned, {failed} failed"))
+        self.format.summary(&Summary {
+            passed: self.count(Verdict::Passed),
+            warned: self.count(Verdict::Warned),
+            failed: self.count(Verdict::Failed),
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Summary {
+    passed: usize,
+    warned: usize,
+    failed: usize,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            passed,
+            warned,
+            failed,
+        } = self;
+        write!(f, "{passed} passed, {warned} warned, {failed} failed")
     }
 }

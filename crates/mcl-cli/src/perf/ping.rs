@@ -8,12 +8,11 @@ use mcl_udp::{Connection, PublishError, RawBroadcaster};
 
 use super::inbox::Inbox;
 use super::pong::{connections, unpoisoned};
-use super::publish::{interval, seconds, wait_until};
 use super::report::{Received, Report, RoundTrip, Sent};
 use super::tuning::{ListenerSetup, Tuning};
 use super::watch::LOOK_EVERY;
 use super::{cpu, payload};
-use crate::arguments::Network;
+use crate::arguments::{Network, interval, seconds};
 use crate::failure::Failure;
 use crate::output;
 use crate::signals::Stop;
@@ -101,7 +100,10 @@ impl Schedule {
     fn goes_on(&self, pinger: &Pinger) -> Result<bool, Failure> {
         let running = pinger.begun.elapsed();
         if pinger.times.is_empty() && running >= self.idle {
-            return Err(Failure::Silence(self.idle));
+            return Err(Failure::Silence {
+                after: self.idle,
+                option: "--idle",
+            });
         }
         let ended = pinger.sent >= self.count || running >= self.time || self.stop.is_set();
         Ok(!ended)
@@ -228,7 +230,7 @@ fn inline(
     });
     while look_after(&mut unpoisoned(shared), schedule)? {
         let due = next_look(&unpoisoned(shared), schedule);
-        wait_until(due, &schedule.stop);
+        schedule.stop.wait_until(due);
     }
     let received = Received::of(&listener.statistics(), 0);
     listener.close();
@@ -266,7 +268,8 @@ fn next_look(pinger: &Pinger, schedule: &Schedule) -> Instant {
 fn taken(pinger: &mut Pinger, mut inbox: Inbox, schedule: &Schedule) -> Result<Received, Failure> {
     begin(pinger);
     while pinger.failed.is_none() && schedule.goes_on(pinger)? {
-        wait_until(schedule.due(pinger.begun, pinger.sent), &schedule.stop);
+        let due = schedule.due(pinger.begun, pinger.sent);
+        schedule.stop.wait_until(due);
         pinger.send();
         while pinger.awaited.is_some() && !schedule.stop.is_set() {
             match inbox.recv_timeout(LOOK_EVERY)? {

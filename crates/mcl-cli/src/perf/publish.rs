@@ -1,6 +1,5 @@
 //! `mcl perf pub`.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -9,12 +8,9 @@ use mcl_udp::RawBroadcaster;
 use super::report::{Report, Sent};
 use super::tuning::Tuning;
 use super::{cpu, payload};
-use crate::arguments::Network;
+use crate::arguments::{Network, interval, seconds};
 use crate::failure::Failure;
 use crate::signals::Stop;
-
-/// The longest sleep: a signal does not end one, it only shows after it.
-const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
 /// How many bytes may go without a look at the clock when going without a rate.
 const LOOK_EVERY: usize = 64 << 10;
@@ -110,7 +106,7 @@ fn paced(
         if due >= limit.until {
             break;
         }
-        if !wait_until(due, &limit.stop) {
+        if !limit.stop.wait_until(due) {
             break;
         }
         payload::stamp(payload, next);
@@ -118,53 +114,4 @@ fn paced(
         next += 1;
     }
     Ok(next)
-}
-
-/// Waits; `false` if a signal came first.
-pub(super) fn wait_until(due: Instant, stop: &Stop) -> bool {
-    loop {
-        let left = due.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
-        }
-        if stop.is_set() {
-            return false;
-        }
-        thread::sleep(left.min(LONGEST_SLEEP));
-    }
-}
-
-/// Seconds from one message to the next; `None` for as fast as it goes.
-pub(super) fn interval(rate: f64) -> Result<Option<f64>, Failure> {
-    match rate {
-        0.0 => Ok(None),
-        rate if rate > 0.0 && rate.is_finite() => Ok(Some(rate.recip())),
-        _ => Err(Failure::Usage(format!(
-            "--rate {rate}: messages a second, or 0 for as fast as it goes"
-        ))),
-    }
-}
-
-pub(super) fn seconds(seconds: f64) -> Result<Duration, Failure> {
-    let bounded = Duration::try_from_secs_f64(seconds).ok();
-    bounded
-        .filter(|time| *time <= Duration::from_secs(31_536_000))
-        .ok_or_else(|| Failure::Usage(format!("{seconds} seconds: from 0 to a year are possible")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_that_make_no_sense_are_refused() {
-        assert_eq!(interval(0.0).unwrap(), None);
-        assert_eq!(interval(4.0).unwrap(), Some(0.25));
-        for rate in [-1.0, f64::NAN, f64::INFINITY] {
-            assert!(interval(rate).is_err(), "{rate}");
-        }
-        for time in [-1.0, f64::NAN, 1e18] {
-            assert!(seconds(time).is_err(), "{time}");
-        }
-    }
 }

@@ -57,10 +57,10 @@ impl Tuning {
         size: usize,
     ) -> Result<RawBroadcaster, Failure> {
         let mut builder: BroadcasterSetup = RawBroadcaster::builder(connection)
-            .hops(network.hops)
+            .hops(network.link.hops)
             .pacing(self.pacing())
             .max_message_len(size.max(DEFAULT_MAX_MESSAGE_LEN));
-        if let Some(topic) = network.topic()? {
+        if let Some(topic) = network.link.topic()? {
             builder = builder.topic(topic);
         }
         if let Some(bytes) = self.datagram {
@@ -79,7 +79,7 @@ impl Tuning {
         connection: &Connection,
         size: usize,
     ) -> ListenerSetup {
-        let topics = network.topics.iter().map(String::as_str);
+        let topics = network.link.topics.iter().map(String::as_str);
         let mut builder = RawListener::builder(connection)
             .topics(topics)
             .max_message_len(size.max(DEFAULT_MAX_MESSAGE_LEN));

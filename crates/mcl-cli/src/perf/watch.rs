@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::cpu;
-use super::publish::seconds;
+use crate::arguments::seconds;
 use crate::failure::Failure;
 use crate::signals::Stop;
 
@@ -75,7 +75,10 @@ impl Watch {
         }
         let quiet = now - self.progress;
         if msgs == 0 && quiet >= self.idle {
-            return Err(Failure::Silence(self.idle));
+            return Err(Failure::Silence {
+                after: self.idle,
+                option: "--idle",
+            });
         }
         let ended = (msgs > 0 && quiet >= self.tail)
             || msgs >= self.count
