@@ -215,9 +215,7 @@ pub fn examine(
             tell(path::train(interface))?;
         }
     }
-    for check in buffers::limits(&machine, tested.first().copied()) {
-        tell(check)?;
-    }
+    tell(buffers::limit(&machine, tested.first().copied()))?;
     tell(buffers::drops())?;
     for check in firewall::rules(path::port(target)) {
         tell(check)?;

@@ -107,7 +107,9 @@ impl Doctor {
 
     fn measure(&self, side: Side, wait: Duration) -> Result<(), Failure> {
         let connection = self.connection()?;
-        let mut peer = Peer::open(side, &connection, self.hops, self.wait.unwrap_or(wait))?;
+        let wait = self.wait.unwrap_or(wait);
+        let mut peer = Peer::open(side, &connection, self.hops, wait)?;
+        self.format.note(&peer.begins());
         let outcome = peer.measure();
         table::print(peer.rows(), self.format.json)?;
         match outcome {

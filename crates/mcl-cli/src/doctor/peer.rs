@@ -122,6 +122,18 @@ impl Peer {
         })
     }
 
+    /// What happens now, for who waits.
+    pub(super) fn begins(&self) -> String {
+        format!(
+            "waiting {} s for a {} on {} over {}; measuring takes about {} s",
+            self.wait.as_secs_f64(),
+            self.side.other().name(),
+            self.connection,
+            self.listener.interface(),
+            plan().iter().map(Round::seconds).sum::<f64>().ceil()
+        )
+    }
+
     /// What was measured so far.
     pub(super) fn rows(&self) -> &[Row] {
         &self.rows

@@ -47,6 +47,13 @@ pub(super) struct Round {
     pub(super) rate: f64,
 }
 
+impl Round {
+    /// How long it takes.
+    pub(super) fn seconds(&self) -> f64 {
+        f64::from(self.count) / self.rate
+    }
+}
+
 /// From one datagram to hundreds; a rate that a link of 100 Mbit/s carries.
 const SIZES: [(usize, u32, f64); 4] = [
     (64, 1000, 1000.0),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 
 use mcl_net::{
-    BufferSetting, Finding, Group, Interface, Machine, Pacing, RECOMMENDED_RECEIVE_BUFFER,
+    BufferSetting, Finding, Group, Interface, Machine, PacedRate, RECOMMENDED_RECEIVE_BUFFER,
     Receiver, ReceiverOptions,
 };
 
@@ -14,7 +14,7 @@ use super::{Check, Id, Verdict};
 const NAMED: usize = 5;
 
 /// What the kernel grants a listener, against what large messages need.
-pub(super) fn limits(machine: &Machine, interface: Option<&Interface>) -> Vec<Check> {
+pub(super) fn limit(machine: &Machine, interface: Option<&Interface>) -> Check {
     let granted = match machine.rmem_max() {
         Some(bytes) => Some((bytes, "net.core.rmem_max is")),
         // Some network namespaces do not show the setting; a socket tells it.
@@ -22,41 +22,34 @@ pub(super) fn limits(machine: &Machine, interface: Option<&Interface>) -> Vec<Ch
             .and_then(granted_on)
             .map(|bytes| (bytes, "a receive buffer as granted is")),
     };
-    let max = match granted {
+    match granted {
         None => Check::new(
             Id::ReceiveBuffer,
             Verdict::Warned,
             "net.core.rmem_max is not visible here (a network namespace?), and no interface to try it on",
         ),
-        Some((bytes, _)) if bytes < RECOMMENDED_RECEIVE_BUFFER => small(bytes),
-        Some((bytes, what)) => Check::new(
-            Id::ReceiveBuffer,
-            Verdict::Passed,
-            format!("{what} {bytes}: takes a message of 1 MiB whole; {}", pace()),
-        ),
-    };
-    vec![max]
+        Some((bytes, what)) => size(bytes, what),
+    }
 }
 
-fn small(bytes: usize) -> Check {
-    let setting = BufferSetting::Max;
+/// A buffer of this size, against what a message of a megabyte takes with the kernel's
+/// bookkeeping.
+fn size(bytes: usize, what: &str) -> Check {
+    let rate = PacedRate::for_receive_buffer(bytes).bytes_per_second / 1_000_000;
+    if bytes >= RECOMMENDED_RECEIVE_BUFFER {
+        let message = format!(
+            "{what} {bytes}: it takes a message of 1 MiB whole, and senders that pace for it may send {rate} MB/s"
+        );
+        return Check::new(Id::ReceiveBuffer, Verdict::Passed, message);
+    }
+    let message = format!(
+        "{what} {bytes}, less than {RECOMMENDED_RECEIVE_BUFFER}: large messages are lost unless senders pace for it, at {rate} MB/s"
+    );
     let finding = Finding::SmallBuffer {
-        setting,
+        setting: BufferSetting::Max,
         value: bytes,
     };
-    let message = format!("{finding} ({})", pace());
     Check::new(Id::ReceiveBuffer, Verdict::Warned, message).mended_by(finding.remedy())
-}
-
-/// How fast large messages leave this machine.
-fn pace() -> String {
-    match Pacing::Auto.resolve() {
-        Some(rate) => format!(
-            "messages are sent at {} MB/s at most",
-            rate.bytes_per_second / 1_000_000
-        ),
-        None => "messages are sent without pacing".to_owned(),
-    }
 }
 
 fn granted_on(interface: &Interface) -> Option<usize> {

@@ -75,10 +75,11 @@ impl Drop {
                     ),
                     // Or switches that snoop forget this machine (RFC 4890, section 4.4.1).
                     format!("ip6tables-legacy -I {chain} -p icmpv6 --icmpv6-type 130 -j ACCEPT"),
+                format!("ip6tables-legacy -I {chain} -p icmpv6 --icmpv6-type 143 -j ACCEPT"),
                 ],
                 false => vec![
                     format!("nft insert rule {chain} ip6 daddr ff00::/8 udp dport {port} accept"),
-                    format!("nft insert rule {chain} icmpv6 type mld-listener-query accept"),
+                    format!("nft insert rule {chain} icmpv6 type {{ mld-listener-query, mld2-listener-report }} accept"),
                 ],
             },
         )
