@@ -82,6 +82,8 @@ pub(super) struct Peer {
     listener: RawPullListener,
     session: u64,
     listener_id: u64,
+    /// The stream of the other side, known from its first letter.
+    stream: Option<StreamId>,
     rows: Vec<Row>,
     stop: Stop,
 }
@@ -89,8 +91,7 @@ pub(super) struct Peer {
 /// What came from the other side.
 enum Arrival {
     Control(Control),
-    /// A payload, and the stream that brought it.
-    Data(Payload, StreamId),
+    Data(Payload),
 }
 
 impl Peer {
@@ -117,6 +118,7 @@ impl Peer {
             listener,
             session,
             listener_id,
+            stream: None,
             rows: Vec::new(),
             stop: Stop::on_signals().map_err(|error| Error::Receive(PullError::Receive(error)))?,
         })
@@ -231,11 +233,13 @@ impl Peer {
             return Ok(None);
         };
         if message.topic.as_ref().is_some_and(|it| it.as_str() == DATA) {
-            return Ok(Some(Arrival::Data(message.payload, message.stream)));
+            let is_theirs = self.stream == Some(message.stream);
+            return Ok(is_theirs.then_some(Arrival::Data(message.payload)));
         }
         let letter = serde_json::from_slice(&message.payload).ok();
         match letter.filter(|letter| self.accepts(letter)) {
             Some(Letter { control, .. }) => {
+                self.stream = Some(message.stream);
                 self.answer_again(&control)?;
                 Ok(Some(Arrival::Control(control)))
             }
@@ -331,7 +335,7 @@ impl Peer {
         loop {
             let mut progress = true;
             match self.receive(REPEAT_EVERY)? {
-                Some(Arrival::Data(payload, stream)) => tally.take(self, number, &payload, stream),
+                Some(Arrival::Data(payload)) => tally.take(self, number, &payload),
                 Some(Arrival::Control(Control::Begin { round })) if round == number => {
                     self.say(Control::Ready { round })?;
                 }
@@ -355,8 +359,8 @@ impl Peer {
     fn take_the_rest(&mut self, number: usize, tally: &mut Tally) -> Result<(), Error> {
         let deadline = Instant::now() + ON_ITS_WAY;
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-            if let Some(Arrival::Data(payload, stream)) = self.receive(left)? {
-                tally.take(self, number, &payload, stream);
+            if let Some(Arrival::Data(payload)) = self.receive(left)? {
+                tally.take(self, number, &payload);
             }
         }
         Ok(())
@@ -373,14 +377,13 @@ impl Peer {
         Ok(())
     }
 
-    /// Datagrams of a stream that are missing, and what the kernel dropped.
-    fn losses(&self, stream: Option<StreamId>) -> (u64, Option<u64>) {
+    /// Datagrams of the other side that are missing so far, and what the kernel dropped.
+    fn losses(&self) -> (u64, Option<u64>) {
         let statistics = self.listener.statistics();
-        let of = statistics.streams.iter().find(|it| Some(it.id) == stream);
-        (
-            of.map_or(0, |it| it.datagrams.missing),
-            statistics.kernel_drops,
-        )
+        let mut streams = statistics.streams.iter();
+        let theirs = streams.find(|it| Some(it.id) == self.stream);
+        let missing = theirs.map_or(0, |it| it.datagrams.missing);
+        (missing, statistics.kernel_drops)
     }
 }
 
@@ -393,36 +396,28 @@ struct Tally {
     round: Round,
     seen: Vec<bool>,
     damaged: u32,
-    stream: Option<StreamId>,
-    before: Vec<(StreamId, u64)>,
-    drops_before: Option<u64>,
+    /// Losses when it began.
+    before: (u64, Option<u64>),
 }
 
 impl Tally {
     fn new(peer: &Peer, round: &Round) -> Self {
-        let statistics = peer.listener.statistics();
-        let streams = statistics.streams.iter();
         Self {
             round: *round,
             seen: vec![false; usize::try_from(round.count).unwrap_or(0)],
             damaged: 0,
-            stream: None,
-            before: streams.map(|it| (it.id, it.datagrams.missing)).collect(),
-            drops_before: statistics.kernel_drops,
+            before: peer.losses(),
         }
     }
 
-    fn take(&mut self, peer: &Peer, number: usize, payload: &[u8], stream: StreamId) {
+    fn take(&mut self, peer: &Peer, number: usize, payload: &[u8]) {
         let Some((index, is_whole)) =
             protocol::read(payload, peer.session, number, self.round.size)
         else {
             return;
         };
-        self.stream = Some(stream);
-        let place = usize::try_from(index)
-            .ok()
-            .and_then(|it| self.seen.get_mut(it));
-        match place {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        match self.seen.get_mut(index) {
             Some(seen) if is_whole => *seen = true,
             _ => self.damaged += 1,
         }
@@ -430,16 +425,15 @@ impl Tally {
 
     fn row(&self, peer: &Peer, sent: u32) -> Row {
         let arrived = self.seen.iter().filter(|seen| **seen).count();
-        let (missing, drops) = peer.losses(self.stream);
-        let before = self.before.iter().find(|(id, _)| Some(*id) == self.stream);
+        let (missing, drops) = peer.losses();
         Row {
             from: self.round.sender,
             size: self.round.size,
             sent,
             arrived: u32::try_from(arrived).unwrap_or(u32::MAX),
             damaged: self.damaged,
-            datagrams_lost: missing.saturating_sub(before.map_or(0, |(_, missing)| *missing)),
-            kernel_drops: drops.map(|now| now.saturating_sub(self.drops_before.unwrap_or(0))),
+            datagrams_lost: missing.saturating_sub(self.before.0),
+            kernel_drops: drops.map(|now| now.saturating_sub(self.before.1.unwrap_or(0))),
             receive_buffer: peer.listener.statistics().receive_buffer.granted,
         }
     }
