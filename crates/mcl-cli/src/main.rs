@@ -2,18 +2,22 @@
 //!
 //! One module per subcommand; what they share is in `arguments` (where to
 //! publish and listen), `failure` (exit codes), `output`, `signals`, `view` (payloads
-//! and topics as text, with `transcode`), `sampling` (rates and intervals) and `losses`.
+//! and topics as text, with `transcode`), `sampling` (rates and intervals) and `account`
+//! (losses by cause).
 
+mod account;
 mod arguments;
 mod doctor;
+mod echo;
 mod failure;
-mod losses;
 mod netsetup;
 mod output;
 mod pages;
 mod perf;
+mod publish;
 mod sampling;
 mod signals;
+mod survey;
 mod transcode;
 mod view;
 
@@ -34,6 +38,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Publish a text, a file, standard input, its lines, or random bytes
+    #[command(after_long_help = publish::NOTES)]
+    Pub(publish::Pub),
+    /// Show messages as they arrive
+    Echo(echo::Echo),
+    /// List the topics and streams seen within some seconds
+    List(survey::List),
+    /// Measure rates and intervals of each topic and stream
+    Hz(survey::Periodic),
+    /// Measure bandwidth and sizes of each topic and stream
+    Bw(survey::Periodic),
     /// Measure rates, losses, round trips and CPU time per message
     #[command(subcommand)]
     Perf(perf::Perf),
@@ -49,6 +64,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Pub(it) => it.run(),
+        Command::Echo(it) => it.run(),
+        Command::List(it) => it.run(),
+        Command::Hz(it) => it.hz(),
+        Command::Bw(it) => it.bw(),
         Command::Perf(perf) => perf.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Netsetup(netsetup) => match netsetup.run() {

@@ -15,7 +15,7 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
 /// Becomes true with the first SIGINT or SIGTERM; the second one ends the
 /// process as usual.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use mcl_net::{Arrival, Received as Woke, Receiver, TrainBuffer, Wait};
-use mcl_wire::{BodyBytes, Demux, Received, Sink, StreamId, TopicHash};
+use mcl_wire::{BodyBytes, Demux, Received, Sink, StreamId, TopicHash, Verdict};
 
 use crate::blocks::Blocks;
 use crate::depot::Stock;
@@ -374,8 +374,6 @@ impl Workshop {
         let collector = Collector {
             workshop: self,
             wants,
-            crc_mismatch: &mut core.crc_mismatch,
-            unclaimed: &mut core.unclaimed,
             sender: arrival.source(),
             received: arrival.time().unwrap_or_else(SystemTime::now),
         };
@@ -406,8 +404,6 @@ struct Wants<'a> {
 struct Collector<'a> {
     workshop: &'a mut Workshop,
     wants: Wants<'a>,
-    crc_mismatch: &'a mut u64,
-    unclaimed: &'a mut u64,
     sender: SocketAddrV6,
     received: SystemTime,
 }
@@ -428,14 +424,19 @@ impl Sink for Collector<'_> {
         self.workshop.filter.wants(topic)
     }
 
-    fn message(&mut self, received: Received<'_>) {
-        if !crc_matches(&received) {
-            *self.crc_mismatch += 1;
+    #[inline]
+    fn judge(&mut self, received: &Received<'_>) -> Verdict {
+        if !crc_matches(received) {
+            Verdict::CrcMismatch
         } else if !self.wants.claimed {
-            *self.unclaimed += 1;
+            Verdict::Unclaimed
         } else {
-            self.add(received);
+            Verdict::Wanted
         }
+    }
+
+    fn message(&mut self, received: Received<'_>) {
+        self.add(received);
     }
 }
 

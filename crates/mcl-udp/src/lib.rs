@@ -158,8 +158,8 @@ pub use mcl_net::{
     interfaces,
 };
 pub use mcl_wire::{
-    Counters, DatagramCounts, DepartedCounts, FrameCounts, MessageCounts, SequenceCounts, StreamId,
-    StreamReport,
+    Account, Counters, DatagramCounts, DepartedCounts, FrameCounts, MessageCounts, SequenceCounts,
+    StreamId, StreamReport,
 };
 pub use message::{DecodeError, Message, Topic, Undecodable};
 pub use payload::Payload;

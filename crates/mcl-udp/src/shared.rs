@@ -29,8 +29,6 @@ pub(crate) struct Routing {
 pub(crate) struct Core {
     pub(crate) demux: Demux<RandomState>,
     pub(crate) foreign: Foreign,
-    pub(crate) crc_mismatch: u64,
-    pub(crate) unclaimed: u64,
     pub(crate) receive_errors: u64,
     /// The kernel's counter, once the socket is closed.
     pub(crate) kernel_drops: Option<u64>,
@@ -41,8 +39,6 @@ impl Core {
         Self {
             demux: Demux::new(limits, RandomState::new()),
             foreign: Foreign::default(),
-            crc_mismatch: 0,
-            unclaimed: 0,
             receive_errors: 0,
             kernel_drops: None,
         }
@@ -74,8 +70,6 @@ impl KernelSide {
             wire: core.demux.counters(),
             streams: core.demux.streams().collect(),
             foreign: core.foreign,
-            crc_mismatch: core.crc_mismatch,
-            unclaimed: core.unclaimed,
             receive_errors: core.receive_errors,
             receive_buffer: self.receive_buffer,
             kernel_drops: drops.or(core.kernel_drops),

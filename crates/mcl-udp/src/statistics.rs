@@ -1,7 +1,7 @@
 //! The account of a listener.
 
 use mcl_net::{Foreign, ReceiveBuffer};
-use mcl_wire::{Counters, StreamReport};
+use mcl_wire::{Account, Counters, StreamId, StreamReport};
 
 /// What a listener has received and lost so far, each loss by its cause.
 ///
@@ -17,10 +17,6 @@ pub struct ListenerStatistics {
     /// Datagrams that reached the socket for another group or over another
     /// interface; not among those of `wire`.
     pub foreign: Foreign,
-    /// Messages dropped because their CRC-32C did not match.
-    pub crc_mismatch: u64,
-    /// Messages that came whole while there was no subscription to take them.
-    pub unclaimed: u64,
     /// Errors that receiving from the socket gave.
     pub receive_errors: u64,
     /// The kernel's receive buffer as asked for and as granted.
@@ -34,6 +30,26 @@ pub struct ListenerStatistics {
 }
 
 impl ListenerStatistics {
+    /// What became of the messages of all streams, those included that lost their
+    /// place in the table: sent = delivered + missing + dropped, by cause. Per stream
+    /// it is [`StreamReport::account`].
+    ///
+    /// Here `delivered` is what was handed to the subscriptions; what became of it there,
+    /// [`SubscriptionStatistics`](crate::SubscriptionStatistics) tells.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        let mut account: Account = self.streams.iter().map(StreamReport::account).sum();
+        account += self.wire.departed.account;
+        account
+    }
+
+    /// The account of one stream, such as that of a certain broadcaster
+    /// ([`Broadcaster::stream`](crate::Broadcaster::stream)).
+    #[must_use]
+    pub fn stream(&self, stream: StreamId) -> Option<&StreamReport> {
+        self.streams.iter().find(|report| report.id == stream)
+    }
+
     /// Datagrams missing by their sequence numbers, over all streams.
     #[must_use]
     pub fn datagrams_missing(&self) -> u64 {
@@ -45,27 +61,11 @@ impl ListenerStatistics {
         known + self.wire.departed.datagrams_missing
     }
 
-    /// Messages that were begun or announced by later numbers and did not come
-    /// whole: nothing seen of them, given up, or refused. Those still under
-    /// reassembly are not among them.
+    /// Messages that were begun or announced by later numbers and were not delivered:
+    /// nothing seen of them, given up, refused or damaged ([`Account::lost`]). Those
+    /// still under reassembly are not among them.
     #[must_use]
     pub fn messages_lost(&self) -> u64 {
-        let unseen: u64 = self
-            .streams
-            .iter()
-            .map(|stream| stream.numbers.missing)
-            .sum();
-        let messages = &self.wire.messages;
-        unseen
-            + self.wire.departed.messages_missing
-            + messages.expired
-            + messages.stranded
-            + messages.evicted
-            + messages.abandoned
-            + messages.refused
-            + messages.too_large
-            + messages.whole_too_large
-            + messages.malformed()
-            + self.crc_mismatch
+        self.account().lost()
     }
 }

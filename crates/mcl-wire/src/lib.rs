@@ -447,8 +447,8 @@ mod writer;
 pub use body::{Body, BodyError};
 #[cfg(feature = "alloc")]
 pub use demux::{
-    BodyBytes, Counters, DatagramCounts, Demux, DepartedCounts, Disposition, FrameCounts, Landing,
-    Limits, MessageCounts, Missed, Received, Sink, StreamReport,
+    Account, BodyBytes, Counters, DatagramCounts, Demux, DepartedCounts, Disposition, FrameCounts,
+    Landing, Limits, MessageCounts, Missed, Received, Sink, StreamReport, Verdict,
 };
 pub use fragmenter::{
     FRAGMENT_OVERHEAD, FragmentError, Fragmenter, OutgoingFragment, WHOLE_MESSAGE_OVERHEAD,

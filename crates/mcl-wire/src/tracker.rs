@@ -73,6 +73,19 @@ pub struct SequenceCounts {
     pub restarts: u64,
 }
 
+impl SequenceCounts {
+    /// Numbers that precede the first and were not seen, for senders that number from
+    /// 0, as this library's do: sent before the receiver was there, or lost; it cannot
+    /// know which. Of no meaning after a restart.
+    ///
+    /// Until `highest` such a sender has used
+    /// `unheard() + before_first + spanned == highest + 1` numbers.
+    #[must_use]
+    pub const fn unheard(&self) -> u64 {
+        self.first.saturating_sub(self.before_first)
+    }
+}
+
 /// Tells new numbers of a sequence from duplicates, and counts what is missing.
 ///
 /// Remembers the last `64 * WORDS` numbers, 1024 unless said otherwise. A

@@ -313,7 +313,7 @@ fn what_comes_before_any_subscription_is_unclaimed_and_what_comes_after_is_recei
         let listener = Listener::<u32>::open(&connection()).unwrap();
         let broadcaster = Broadcaster::<u32>::open(&connection()).unwrap();
         broadcaster.publish(&1).unwrap();
-        eventually("it came", || listener.statistics().unclaimed == 1);
+        eventually("it came", || listener.statistics().account().unclaimed == 1);
         for round in 2..50 {
             let queue = listener.queue();
             broadcaster.publish(&round).unwrap();

@@ -211,7 +211,7 @@ fn messages_with_a_checksum_arrive_whole_and_in_fragments() {
             broadcaster.publish(&sent).unwrap();
             assert_eq!(next(&queue).payload, sent);
         }
-        assert_eq!(listener.statistics().crc_mismatch, 0);
+        assert_eq!(listener.statistics().account().crc_mismatch, 0);
     });
 }
 
@@ -241,7 +241,7 @@ fn a_message_whose_checksum_does_not_match_is_dropped_and_counted() {
             sender.send_train(&slices, len, Blocking::Yes).unwrap();
         }
         eventually("three are dropped", || {
-            listener.statistics().crc_mismatch == 3
+            listener.statistics().account().crc_mismatch == 3
         });
         assert_eq!(listener.statistics().messages_lost(), 3);
         assert_eq!(next(&queue).payload, payload);

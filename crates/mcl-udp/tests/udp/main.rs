@@ -7,6 +7,7 @@
 //! - `coalescing`: small messages that share datagrams, and batches.
 //! - `contention`: many broadcasters at once and great loss: no mixture, and an
 //!   account that adds up.
+//! - `accounts`: sent = delivered + missing + dropped, by cause; what it looks like.
 //! - `fairness`: large and small messages of several threads.
 //! - `interfaces`: none usable, two of them, one that is not ready or goes down.
 //! - `lifecycle`: subscribing, unsubscribing, closing and dropping from anywhere.
@@ -28,6 +29,7 @@
     reason = "how much was lost belongs in the log; child processes talk to their parent"
 )]
 
+mod accounts;
 mod coalescing;
 mod contention;
 mod decoding;

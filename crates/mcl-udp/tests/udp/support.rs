@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use mcl_testbed::Namespace;
 use mcl_udp::{
-    Connection, Decoder, Listener, ListenerStatistics, Message, Payload, Queue, RawListener,
+    Account, BroadcasterStatistics, Connection, Decoder, Listener, ListenerStatistics, Message,
+    Payload, Queue, RawListener, StreamId,
 };
 
 /// How long a test waits for what must come. A bound against hanging, no more.
@@ -124,6 +125,62 @@ pub(crate) fn names_a_loss(before: &ListenerStatistics, after: &ListenerStatisti
     after.datagrams_missing() > before.datagrams_missing()
         || after.messages_lost() > before.messages_lost()
         || after.kernel_drops > before.kernel_drops
+}
+
+/// What a broadcaster says that it sent and what a listener says became of it.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    pub(crate) account: Account,
+    /// Messages sent before the first that was heard: lost, if the listener was there.
+    pub(crate) unheard: u64,
+    /// Messages sent after the last that was heard: lost, or on their way.
+    pub(crate) tail: u64,
+}
+
+/// Compares the accounts of a stream's broadcaster and of a listener: they must agree
+/// to the message and to the datagram. Both are to be taken while nothing is under way.
+#[track_caller]
+pub(crate) fn audit(
+    stream: StreamId,
+    sent: &BroadcasterStatistics,
+    heard: &ListenerStatistics,
+) -> Audit {
+    let report = heard.stream(stream).expect("the stream was heard");
+    let (numbers, datagrams) = (report.numbers, report.datagrams);
+    assert_eq!((numbers.restarts, datagrams.restarts), (0, 0), "{report:?}");
+    let audit = Audit {
+        account: report.account(),
+        unheard: numbers.unheard(),
+        tail: sent.numbers.checked_sub(numbers.highest + 1).unwrap(),
+    };
+    let told = audit.unheard + audit.account.total() + audit.tail;
+    assert_eq!(sent.numbers, told, "{sent:#?}\n{report:#?}");
+    // What never went out whole cannot have come whole.
+    let whole = report.messages.bodies() + report.messages.whole_too_large;
+    assert!(whole <= sent.messages, "{sent:#?}\n{report:#?}");
+    let spanned = datagrams.unheard() + datagrams.before_first + datagrams.spanned;
+    assert!(spanned <= sent.datagrams, "{sent:#?}\n{report:#?}");
+    audit
+}
+
+/// As [`audit`], once the last message sent was heard and nothing is incomplete any
+/// more: then the listener knows of everything. Publish once more until it does.
+#[track_caller]
+pub(crate) fn assert_account(
+    stream: StreamId,
+    sent: &BroadcasterStatistics,
+    heard: &ListenerStatistics,
+) -> Account {
+    let Audit {
+        account,
+        unheard,
+        tail,
+    } = audit(stream, sent, heard);
+    assert_eq!((tail, account.incomplete), (0, 0), "{sent:#?}\n{heard:#?}");
+    let lost = unheard + account.lost();
+    let kept = account.delivered + account.filtered + account.unclaimed;
+    assert_eq!(sent.numbers, kept + lost, "{sent:#?}\n{heard:#?}");
+    account
 }
 
 /// A payload that is easily told from others: every byte follows from the seed.

@@ -137,6 +137,11 @@ impl Assembly {
         }
     }
 
+    /// Bytes of each fragment but the last.
+    pub(crate) const fn fragment_len(&self) -> usize {
+        self.size as usize
+    }
+
     pub(crate) const fn total(&self) -> usize {
         self.total as usize
     }

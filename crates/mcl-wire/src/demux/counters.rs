@@ -1,6 +1,10 @@
 //! The account of everything that was fed in.
 
+use core::ops::AddAssign;
+
 use crate::body::BodyError;
+use crate::demux::account::Account;
+use crate::demux::received::Verdict;
 use crate::frame::FrameError;
 use crate::header::{HeaderError, StreamId};
 use crate::tracker::SequenceCounts;
@@ -214,7 +218,8 @@ impl FrameCounts {
 /// - `seen() == whole + whole_too_large + started + filtered_by_hash + too_large + refused`,
 ///   which is the sum of `received` and `before_first` of the message numbers;
 /// - `started == completed + expired + stranded + evicted + abandoned + pending`;
-/// - `bodies() == whole + completed == delivered + filtered + malformed()`.
+/// - `bodies() == whole + completed`, and
+///   `bodies() == delivered + crc_mismatch + unclaimed + filtered + malformed()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct MessageCounts {
@@ -244,6 +249,14 @@ pub struct MessageCounts {
     pub abandoned: u64,
     /// Body complete and handed over.
     pub delivered: u64,
+    /// Payload bytes of these.
+    pub delivered_bytes: u64,
+    /// Body complete; its CRC-32C does not match, said the sink
+    /// ([`Verdict::CrcMismatch`](crate::Verdict::CrcMismatch)).
+    pub crc_mismatch: u64,
+    /// Body complete and wanted by its topic, but there was nobody to take it, said
+    /// the sink ([`Verdict::Unclaimed`](crate::Verdict::Unclaimed)).
+    pub unclaimed: u64,
     /// Body complete; its topic was not wanted.
     pub filtered: u64,
     /// Body complete; an unknown critical flag or metadata item.
@@ -270,6 +283,9 @@ impl MessageCounts {
         evicted: 0,
         abandoned: 0,
         delivered: 0,
+        delivered_bytes: 0,
+        crc_mismatch: 0,
+        unclaimed: 0,
         filtered: 0,
         body_critical: 0,
         body_topic_not_utf8: 0,
@@ -308,6 +324,18 @@ impl MessageCounts {
     }
 
     #[inline]
+    pub(crate) const fn count_judged(&mut self, verdict: Verdict, payload: u64) {
+        match verdict {
+            Verdict::Wanted => {
+                self.delivered += 1;
+                self.delivered_bytes += payload;
+            }
+            Verdict::CrcMismatch => self.crc_mismatch += 1,
+            Verdict::Unclaimed => self.unclaimed += 1,
+        }
+    }
+
+    #[inline]
     pub(crate) const fn count_malformed(&mut self, error: &BodyError) {
         let counter = match error {
             BodyError::TopicNotUtf8 { .. } => &mut self.body_topic_not_utf8,
@@ -315,6 +343,31 @@ impl MessageCounts {
             _ => &mut self.body_malformed,
         };
         *counter += 1;
+    }
+}
+
+impl AddAssign for MessageCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.whole += other.whole;
+        self.whole_too_large += other.whole_too_large;
+        self.started += other.started;
+        self.filtered_by_hash += other.filtered_by_hash;
+        self.too_large += other.too_large;
+        self.refused += other.refused;
+        self.completed += other.completed;
+        self.expired += other.expired;
+        self.stranded += other.stranded;
+        self.evicted += other.evicted;
+        self.abandoned += other.abandoned;
+        self.delivered += other.delivered;
+        self.delivered_bytes += other.delivered_bytes;
+        self.crc_mismatch += other.crc_mismatch;
+        self.unclaimed += other.unclaimed;
+        self.filtered += other.filtered;
+        self.body_critical += other.body_critical;
+        self.body_topic_not_utf8 += other.body_topic_not_utf8;
+        self.body_malformed += other.body_malformed;
+        self.body_topic_hash += other.body_topic_hash;
     }
 }
 
@@ -326,8 +379,8 @@ pub struct DepartedCounts {
     pub streams: u64,
     /// Their datagrams: the number of datagrams missing.
     pub datagrams_missing: u64,
-    /// Their messages: the number of which nothing was seen.
-    pub messages_missing: u64,
+    /// Their messages.
+    pub account: Account,
 }
 
 /// The account of a [`Demux`](crate::Demux).
@@ -336,6 +389,8 @@ pub struct DepartedCounts {
 pub struct Counters {
     /// Datagrams fed in; equals `datagrams.total()`.
     pub datagrams_fed: u64,
+    /// Bytes of these, headers of UDP and below not included.
+    pub bytes_fed: u64,
     /// Datagrams by what became of them.
     pub datagrams: DatagramCounts,
     /// Accepted datagrams that stood outside any sequence.
@@ -356,8 +411,11 @@ pub struct Counters {
 pub struct StreamReport {
     /// The stream.
     pub id: StreamId,
-    /// Datagrams, by sequence number.
+    /// Datagrams, by sequence number. What was malformed is not among them (who can
+    /// tell whose it was?) but missing here, and counted in [`Counters::datagrams`].
     pub datagrams: SequenceCounts,
+    /// Bytes of the datagrams received, headers of UDP and below not included.
+    pub datagram_bytes: u64,
     /// Message numbers. A number counts as received as soon as anything of
     /// its message was seen, whatever became of it: `missing` messages are
     /// those of which nothing was seen.
@@ -370,4 +428,13 @@ pub struct StreamReport {
     pub bytes: usize,
     /// Whether the stream has completed a message.
     pub proven: bool,
+}
+
+impl StreamReport {
+    /// What became of each message of the stream, from the first number heard to
+    /// the highest; see [`Account`].
+    #[must_use]
+    pub const fn account(&self) -> Account {
+        Account::of(&self.numbers, &self.messages)
+    }
 }

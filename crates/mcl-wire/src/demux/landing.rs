@@ -197,6 +197,11 @@ impl<S: BuildHasher> Demux<S> {
         self.counters.datagrams.accepted += count;
         self.counters.frames.fragment_stored += count;
         if let Some(lead) = self.forecast.lead {
+            let full = self.store.pool.get(lead.message);
+            let full = full.map_or(0, |assembly| assembly.fragment_len());
+            let data = full.saturating_mul(prefixes.len().saturating_sub(1));
+            let data = data.saturating_add(last_len);
+            self.counters.bytes_fed += count * FRAGMENT_OVERHEAD as u64 + data as u64;
             let progress = self
                 .store
                 .landed(lead.message, &at, prefixes.len(), last_len);

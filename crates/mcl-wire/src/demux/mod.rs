@@ -1,5 +1,6 @@
 //! From datagrams to messages.
 
+mod account;
 mod arena;
 mod assembly;
 mod counters;
@@ -17,12 +18,13 @@ use core::fmt;
 use core::hash::BuildHasher;
 use core::time::Duration;
 
+pub use account::Account;
 pub use counters::{
     Counters, DatagramCounts, DepartedCounts, Disposition, FrameCounts, MessageCounts, StreamReport,
 };
 pub use landing::{Landing, Missed};
 pub use limits::Limits;
-pub use received::{BodyBytes, Received, Sink};
+pub use received::{BodyBytes, Received, Sink, Verdict};
 
 use crate::body::{Body, BodyError};
 use crate::frame::{Fragment, Frame, FrameError, Frames, WholeMessage};
@@ -155,6 +157,7 @@ impl<S: BuildHasher> Demux<S> {
             Err(reason) => reason,
         };
         self.counters.datagrams_fed += 1;
+        self.counters.bytes_fed += bytes.len() as u64;
         self.counters.datagrams.count(disposition);
         disposition
     }
@@ -188,7 +191,7 @@ impl<S: BuildHasher> Demux<S> {
             return Ok(());
         }
         let at = Context {
-            stream: self.observe(header.stream, header.sequence, now)?,
+            stream: self.observe(header.stream, header.sequence, bytes.len(), now)?,
             id: header.stream,
             sequence: header.sequence,
             now,
@@ -216,7 +219,7 @@ impl<S: BuildHasher> Demux<S> {
             return Err(Disposition::IgnoredStream);
         }
         let at = Context {
-            stream: self.observe(plain.stream, plain.sequence, now)?,
+            stream: self.observe(plain.stream, plain.sequence, plain.len(), now)?,
             id: plain.stream,
             sequence: plain.sequence,
             now,
@@ -227,10 +230,16 @@ impl<S: BuildHasher> Demux<S> {
 
     /// Takes note of a well-formed datagram in a stream's sequence.
     #[inline(always)]
-    fn observe(&mut self, id: StreamId, sequence: u64, now: Duration) -> Result<Key, Disposition> {
+    fn observe(
+        &mut self,
+        id: StreamId,
+        sequence: u64,
+        len: usize,
+        now: Duration,
+    ) -> Result<Key, Disposition> {
         let stream = self.store.stream(id, now);
         let stream = stream.ok_or(Disposition::StreamLimit)?;
-        self.store.observe(stream, sequence, now)?;
+        self.store.observe(stream, sequence, len, now)?;
         Ok(stream)
     }
 
@@ -264,7 +273,7 @@ impl<S: BuildHasher> Demux<S> {
     fn whole(&mut self, at: &Context, message: WholeMessage<'_>, sink: &mut impl Sink) {
         let longest = self.store.limits.max_message_len as usize;
         let counts = &mut self.counters.frames;
-        let Some((stream, totals)) = self.store.account(at.stream) else {
+        let Some(stream) = self.store.streams.get_mut(at.stream) else {
             return;
         };
         match stream.numbers.observe(message.number) {
@@ -275,10 +284,8 @@ impl<S: BuildHasher> Demux<S> {
         }
         counts.message_new += 1;
         let too_large = message.body.len() > longest;
-        for counts in [&mut stream.counts, totals] {
-            counts.whole += u64::from(!too_large);
-            counts.whole_too_large += u64::from(too_large);
-        }
+        stream.counts.whole += u64::from(!too_large);
+        stream.counts.whole_too_large += u64::from(too_large);
         if !too_large {
             let bytes = BodyBytes::Borrowed(message.body);
             self.deliver(at, message.number, None, bytes, sink);
@@ -370,15 +377,22 @@ impl<S: BuildHasher> Demux<S> {
             self.store.tally(at.stream, |c| c.filtered += 1);
             return self.reuse(bytes);
         }
-        self.store.tally(at.stream, |c| c.delivered += 1);
         let layout = body.layout();
-        sink.message(Received {
+        let message = Received {
             stream: at.id,
             number,
             sequence: at.sequence,
             bytes,
             layout,
-        });
+        };
+        let verdict = sink.judge(&message);
+        let payload = message.payload_range().len() as u64;
+        self.store
+            .tally(at.stream, |counts| counts.count_judged(verdict, payload));
+        match verdict {
+            Verdict::Wanted => sink.message(message),
+            Verdict::CrcMismatch | Verdict::Unclaimed => self.reuse(message.into_bytes()),
+        }
     }
 
     fn malformed(&mut self, at: &Context, error: &BodyError, bytes: BodyBytes<'_>) {
@@ -427,7 +441,7 @@ impl<S: BuildHasher> Demux<S> {
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
-            messages: self.store.totals,
+            messages: self.store.messages(),
             streams_started: self.store.streams_started,
             departed: self.store.departed,
             ..self.counters

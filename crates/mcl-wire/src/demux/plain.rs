@@ -20,6 +20,12 @@ pub(crate) struct Plain<'a> {
 }
 
 impl<'a> Plain<'a> {
+    /// Bytes of the datagram.
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        FRAGMENT_OVERHEAD.saturating_add(self.fragment.data.len())
+    }
+
     /// `None` if the datagram is anything else, malformed for instance.
     #[inline(always)]
     pub(crate) fn new(datagram: &'a [u8]) -> Option<Self> {

@@ -32,8 +32,26 @@ pub trait Sink {
         true
     }
 
-    /// Takes a complete message.
+    /// What to do with a complete message of a wanted topic. Taken, unless the sink
+    /// says otherwise; it may compare the [CRC-32C](Metadata::crc32c), for instance.
+    fn judge(&mut self, message: &Received<'_>) -> Verdict {
+        let _ = message;
+        Verdict::Wanted
+    }
+
+    /// Takes a complete message, once it was found [`Wanted`](Verdict::Wanted).
     fn message(&mut self, message: Received<'_>);
+}
+
+/// What is to become of a complete message: see [`Sink::judge`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verdict {
+    /// It is handed over.
+    Wanted,
+    /// It is dropped: it is not what was sent.
+    CrcMismatch,
+    /// It is dropped: there is nobody to take it.
+    Unclaimed,
 }
 
 /// The bytes of a message body.

@@ -11,6 +11,7 @@ use crate::demux::counters::{DepartedCounts, Disposition, FragmentFate, MessageC
 use crate::demux::limits::Limits;
 use crate::demux::pool::{Claim, Pool, Relief};
 use crate::demux::streams::{Stream, Streams};
+use crate::fragmenter::FRAGMENT_OVERHEAD;
 use crate::frame::Fragment;
 use crate::header::StreamId;
 use crate::topic::TopicHash;
@@ -56,7 +57,8 @@ pub(crate) struct Store<S> {
     pub(crate) limits: Limits,
     pub(crate) streams: Streams<S>,
     pub(crate) pool: Pool,
-    pub(crate) totals: MessageCounts,
+    /// Messages of streams that have departed.
+    departed_messages: MessageCounts,
     pub(crate) departed: DepartedCounts,
     pub(crate) streams_started: u64,
     /// No message expires before this.
@@ -69,26 +71,29 @@ impl<S: BuildHasher> Store<S> {
             limits,
             streams: Streams::new(hasher),
             pool: Pool::new(&limits),
-            totals: MessageCounts::default(),
+            departed_messages: MessageCounts::NONE,
             departed: DepartedCounts::default(),
             streams_started: 0,
             due: Duration::MAX,
         }
     }
 
-    /// Counts for the stream and for all together.
+    /// Counts for the stream.
     #[inline]
     pub(crate) fn tally(&mut self, stream: Key, count: impl Fn(&mut MessageCounts)) {
-        count(&mut self.totals);
         if let Some(stream) = self.streams.get_mut(stream) {
             count(&mut stream.counts);
         }
     }
 
-    /// A stream, and the counts of all.
-    #[inline]
-    pub(crate) fn account(&mut self, stream: Key) -> Option<(&mut Stream, &mut MessageCounts)> {
-        Some((self.streams.get_mut(stream)?, &mut self.totals))
+    /// Messages of all streams. Added up when asked for, which is more seldom than
+    /// messages are.
+    pub(crate) fn messages(&self) -> MessageCounts {
+        let mut messages = self.departed_messages;
+        for stream in self.streams.values() {
+            messages += stream.counts;
+        }
+        messages
     }
 
     /// The stream `id`, which takes another's place if the table is full.
@@ -116,7 +121,8 @@ impl<S: BuildHasher> Store<S> {
             let departed = &mut self.departed;
             departed.streams += 1;
             departed.datagrams_missing += stream.datagrams.counts().missing;
-            departed.messages_missing += stream.numbers.counts().missing;
+            departed.account += stream.report().account();
+            self.departed_messages += stream.counts;
         }
     }
 
@@ -133,9 +139,10 @@ impl<S: BuildHasher> Store<S> {
         &mut self,
         key: Key,
         sequence: u64,
+        len: usize,
         now: Duration,
     ) -> Result<(), Disposition> {
-        match self.streams.observe(key, sequence, now) {
+        match self.streams.observe(key, sequence, len, now) {
             Some(Arrival::Duplicate) => Err(Disposition::Duplicate),
             Some(Arrival::Stale) => Err(Disposition::Stale),
             Some(Arrival::Jump) => Err(Disposition::Jump),
@@ -345,9 +352,16 @@ impl<S: BuildHasher> Store<S> {
         last_len: usize,
     ) -> Progress {
         let first = at.sequence.saturating_sub(count.saturating_sub(1) as u64);
+        let full = self.pool.get(key).map_or(0, Assembly::fragment_len);
         for sequence in first..=at.sequence {
+            let data = if sequence == at.sequence {
+                last_len
+            } else {
+                full
+            };
+            let len = FRAGMENT_OVERHEAD.saturating_add(data);
             // That they are new has been seen.
-            let _ = self.streams.observe(at.stream, sequence, at.now);
+            let _ = self.streams.observe(at.stream, sequence, len, at.now);
         }
         let (Some(stream), Some(assembly)) =
             (self.streams.get_mut(at.stream), self.pool.get_mut(key))

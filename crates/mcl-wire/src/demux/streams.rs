@@ -42,6 +42,8 @@ pub(crate) struct Stream {
     pub(crate) recent: List,
     /// Bytes charged for them.
     pub(crate) bytes: usize,
+    /// Bytes of its datagrams.
+    datagram_bytes: u64,
     /// Bytes of the longest message put together so far.
     pub(crate) longest: usize,
     pub(crate) proven: bool,
@@ -66,6 +68,7 @@ impl Stream {
             last: None,
             recent: List::new(),
             bytes: 0,
+            datagram_bytes: 0,
             longest: 0,
             proven: false,
             class: Class::Idle,
@@ -146,6 +149,7 @@ impl Stream {
         StreamReport {
             id: self.id,
             datagrams: self.datagrams.counts(),
+            datagram_bytes: self.datagram_bytes,
             numbers: self.numbers.counts(),
             messages: self.counts,
             pending: self.pending.len(),
@@ -306,14 +310,21 @@ impl<S: BuildHasher> Streams<S> {
         self.arena.remove(key)
     }
 
-    /// Takes note of the sequence number of a datagram, which if it is new has
-    /// the stream heard.
+    /// Takes note of the sequence number of a datagram of `len` bytes, which if it is
+    /// new has the stream heard.
     #[inline]
-    pub(crate) fn observe(&mut self, key: Key, sequence: u64, now: Duration) -> Option<Arrival> {
+    pub(crate) fn observe(
+        &mut self,
+        key: Key,
+        sequence: u64,
+        len: usize,
+        now: Duration,
+    ) -> Option<Arrival> {
         let stream = self.arena.get_mut(key)?;
         let arrival = stream.datagrams.observe(sequence);
         if arrival.is_new() {
             stream.heard = now;
+            stream.datagram_bytes += len as u64;
             let class = stream.class;
             self.arena.touch(0, self.lists.of(class), key);
         }

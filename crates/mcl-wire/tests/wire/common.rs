@@ -6,8 +6,9 @@ use std::hash::BuildHasherDefault;
 use core::time::Duration;
 
 use mcl_wire::{
-    BodyBytes, BodyHead, Demux, Disposition, FRAGMENT_OVERHEAD, Fragmenter, Landing, Limits,
-    Metadata, Received, Sink, StreamId, TopicHash, WHOLE_MESSAGE_OVERHEAD, whole_message_prefix,
+    Account, BodyBytes, BodyHead, Demux, Disposition, FRAGMENT_OVERHEAD, Fragmenter, Landing,
+    Limits, Metadata, Received, Sink, StreamId, TopicHash, WHOLE_MESSAGE_OVERHEAD,
+    whole_message_prefix,
 };
 
 pub(crate) type Hasher = BuildHasherDefault<DefaultHasher>;
@@ -237,7 +238,11 @@ pub(crate) fn check(demux: &Demux<Hasher>) {
     );
     assert_eq!(
         messages.bodies(),
-        messages.delivered + messages.filtered + messages.malformed()
+        messages.delivered
+            + messages.crc_mismatch
+            + messages.unclaimed
+            + messages.filtered
+            + messages.malformed()
     );
     assert_eq!(
         counters.frames.message_new,
@@ -253,6 +258,7 @@ pub(crate) fn check(demux: &Demux<Hasher>) {
 fn check_streams(demux: &Demux<Hasher>) {
     let (counters, limits) = (demux.counters(), demux.limits());
     let (mut bytes, mut unproven, mut datagrams, mut seen) = (0, 0, 0, 0);
+    let mut account = counters.departed.account;
     for report in demux.streams() {
         for counts in [report.datagrams, report.numbers] {
             assert_eq!(counts.received + counts.missing, counts.spanned);
@@ -262,6 +268,12 @@ fn check_streams(demux: &Demux<Hasher>) {
             report.messages.seen(),
             numbers.received + numbers.before_first
         );
+        // Sent = delivered + missing + dropped, by cause.
+        assert_eq!(
+            report.account().total(),
+            numbers.spanned + numbers.before_first
+        );
+        account += report.account();
         assert_eq!(report.messages.pending(), report.pending as u64);
         assert!(report.pending <= limits.max_incomplete_per_stream);
         assert!(report.bytes <= limits.stream_bytes);
@@ -272,6 +284,7 @@ fn check_streams(demux: &Demux<Hasher>) {
     }
     assert!(bytes <= demux.allocated_bytes());
     assert!(unproven <= limits.unproven_bytes);
+    check_sums(demux, &account);
     if counters.departed.streams == 0 {
         assert_eq!(
             datagrams,
@@ -279,4 +292,17 @@ fn check_streams(demux: &Demux<Hasher>) {
         );
         assert_eq!(seen, counters.messages.seen());
     }
+}
+
+/// The streams' accounts, those of departed ones included, add up to the whole.
+fn check_sums(demux: &Demux<Hasher>, account: &Account) {
+    let messages = demux.counters().messages;
+    assert_eq!(account.total(), messages.seen() + account.missing);
+    assert_eq!(account.delivered, messages.delivered);
+    assert_eq!(account.crc_mismatch, messages.crc_mismatch);
+    assert_eq!(account.unclaimed, messages.unclaimed);
+    assert_eq!(account.malformed, messages.malformed());
+    assert_eq!(account.incomplete, messages.pending());
+    let lost: u64 = account.causes().iter().map(|(_, count)| count).sum();
+    assert_eq!(account.lost(), lost);
 }

@@ -14,13 +14,14 @@ mod crc;
 mod network;
 mod witness;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::env;
 
 use core::time::Duration;
 
 use mcl_wire::{
-    BodyBytes, DatagramCounts, Demux, Disposition, Limits, Received, Sink, StreamId, StreamReport,
+    BodyBytes, DatagramCounts, Demux, Disposition, Frame, Header, Limits, Received, Sink, StreamId,
+    StreamReport, Verdict,
 };
 
 use crate::common::{Hasher, Rng, check, demux, receive, train_len};
@@ -50,22 +51,26 @@ enum Mode {
 struct Inbox {
     good: Vec<(StreamId, u64, Option<String>, Vec<u8>)>,
     /// Whose CRC is wrong or gone.
-    corrupt: Vec<(StreamId, u64)>,
+    corrupt: Vec<StreamId>,
     buffers: Vec<Vec<u8>>,
 }
 
 impl Sink for Inbox {
+    fn judge(&mut self, message: &Received<'_>) -> Verdict {
+        let body = message.body();
+        // Every message is sent with a CRC: one without is not as it was sent.
+        if body.metadata().crc32c == Some(crc32c(body.crc_covered().into())) {
+            return Verdict::Wanted;
+        }
+        self.corrupt.push(message.stream);
+        Verdict::CrcMismatch
+    }
+
     fn message(&mut self, message: Received<'_>) {
         let (stream, number) = (message.stream, message.number);
-        let body = message.body();
-        let (covered, payload) = body.crc_covered();
-        // Every message is sent with a CRC: one without is not as it was sent.
-        if body.metadata().crc32c == Some(crc32c([covered, payload])) {
-            let topic = body.topic().map(str::to_owned);
-            self.good.push((stream, number, topic, payload.to_vec()));
-        } else {
-            self.corrupt.push((stream, number));
-        }
+        let topic = message.topic().map(str::to_owned);
+        let payload = message.payload().to_vec();
+        self.good.push((stream, number, topic, payload));
         if let BodyBytes::Owned(buffer) = message.into_bytes() {
             self.buffers.push(buffer);
         }
@@ -83,6 +88,8 @@ struct Run {
     verdicts: HashMap<Disposition, u64>,
     good: HashSet<(StreamId, u64)>,
     corrupt: HashMap<StreamId, u64>,
+    /// Numbers of messages of which something was accepted, by broadcast.
+    heard: Vec<BTreeSet<u64>>,
     /// Trains that were received in place.
     landed: u64,
 }
@@ -176,6 +183,7 @@ impl Run {
             rng,
             inbox: Inbox::default(),
             witnesses: broadcasts.iter().map(|_| Witness::default()).collect(),
+            heard: vec![BTreeSet::new(); broadcasts.len()],
             broadcasts,
             verdicts: HashMap::new(),
             good: HashSet::new(),
@@ -216,6 +224,9 @@ impl Run {
             self.judge(arrival, disposition, now);
         }
         self.take_out();
+        if self.mode != Mode::Mauled {
+            self.audit_so_far();
+        }
         now
     }
 
@@ -229,6 +240,9 @@ impl Run {
         let datagram = &broadcast.datagrams[arrival.datagram];
         let bytes = arrival.damaged.as_ref().unwrap_or(&datagram.bytes);
         *self.verdicts.entry(disposition).or_default() += 1;
+        if disposition == Disposition::Accepted {
+            self.heard[arrival.from].extend(numbers_in(bytes));
+        }
         if self.mode != Mode::Mauled {
             let witness = &mut self.witnesses[arrival.from];
             assert_eq!(disposition, witness.judge(bytes));
@@ -265,7 +279,7 @@ impl Run {
                 "twice: {number} of {stream}"
             );
         }
-        for (stream, _) in core::mem::take(&mut self.inbox.corrupt) {
+        for stream in core::mem::take(&mut self.inbox.corrupt) {
             *self.corrupt.entry(stream).or_default() += 1;
         }
     }
@@ -300,21 +314,42 @@ impl Run {
 
     /// Published = delivered + missing + dropped, by cause.
     fn audit_messages(&self, broadcast: &Broadcast, report: &StreamReport) {
-        let (numbers, messages) = (report.numbers, report.messages);
+        let (numbers, account) = (report.numbers, report.account());
         let published = broadcast.messages.len() as u64;
         let not_joined = numbers.first - broadcast.first_number - numbers.before_first;
         assert_eq!(numbers.highest, broadcast.first_number + (published - 1));
+        assert_eq!(published, not_joined + account.total());
+        if broadcast.first_number == 0 {
+            assert_eq!(not_joined, numbers.unheard());
+        }
         let good = self.good.iter().filter(|it| it.0 == broadcast.stream);
-        let good = good.count() as u64;
+        assert_eq!(account.delivered, good.count() as u64);
         let corrupt = self.corrupt.get(&broadcast.stream).copied();
-        let corrupt = corrupt.unwrap_or_default();
-        assert_eq!(messages.delivered, good + corrupt);
-        let too_late = messages.expired + messages.stranded;
-        let given_up = too_late + messages.evicted + messages.abandoned;
-        let too_large = messages.too_large + messages.whole_too_large;
-        let dropped = corrupt + messages.malformed() + given_up + too_large + messages.refused;
-        let missing = numbers.missing + not_joined;
-        assert_eq!(published, good + missing + dropped);
+        assert_eq!(account.crc_mismatch, corrupt.unwrap_or_default());
+        assert_eq!(
+            (account.filtered, account.unclaimed, account.incomplete),
+            (0, 0, 0)
+        );
+        assert_eq!(published, not_joined + account.delivered + account.lost());
+    }
+
+    /// The same at every moment: of each number up to the highest heard.
+    fn audit_so_far(&self) {
+        for (broadcast, heard) in self.broadcasts.iter().zip(&self.heard) {
+            let report = self.demux.stream(broadcast.stream);
+            let (Some(report), Some(highest)) = (report, heard.last()) else {
+                continue;
+            };
+            let (numbers, account) = (report.numbers, report.account());
+            let sent = highest - broadcast.first_number + 1;
+            let not_joined = numbers.first - broadcast.first_number - numbers.before_first;
+            assert_eq!(sent, not_joined + account.total());
+            assert_eq!(account.total() - account.missing, heard.len() as u64);
+            let good = self.good.iter().filter(|it| it.0 == broadcast.stream);
+            assert_eq!(account.delivered, good.count() as u64);
+            let corrupt = self.corrupt.get(&broadcast.stream).copied();
+            assert_eq!(account.crc_mismatch, corrupt.unwrap_or_default());
+        }
     }
 
     /// With room enough, of every message that no damage has touched.
@@ -352,6 +387,21 @@ fn audit_datagrams(broadcast: &Broadcast, witness: &Witness, report: &StreamRepo
         counts.missing + not_joined >= dropped,
         "the rest never came"
     );
+}
+
+/// Of which messages a datagram says something. Damage may put it outside the
+/// sequence, so that nobody acts upon it, or make a message of its padding.
+fn numbers_in(bytes: &[u8]) -> Vec<u64> {
+    let Ok((header, frames)) = Header::decode(bytes) else {
+        return Vec::new();
+    };
+    let number = |frame| match frame {
+        Ok(Frame::Message(message)) => Some(message.number),
+        Ok(Frame::Fragment(fragment)) => Some(fragment.number),
+        _ => None,
+    };
+    let frames = frames.filter(|_| !header.unsequenced);
+    frames.filter_map(number).collect()
 }
 
 fn counted_as(counts: &DatagramCounts, disposition: Disposition) -> u64 {
