@@ -180,7 +180,7 @@ pub enum Error {
 /// address 5 s.
 ///
 /// # Errors
-/// [`Error`], if the machine cannot be looked at, or with what `tell` returned.
+/// [`enum@Error`], if the machine cannot be looked at, or with what `tell` returned.
 pub fn examine(
     target: Option<&Target>,
     mut tell: impl FnMut(Check) -> io::Result<()>,

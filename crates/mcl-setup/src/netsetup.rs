@@ -148,7 +148,7 @@ impl From<Status> for ExitCode {
 /// otherwise shows the commands for someone who has.
 ///
 /// # Errors
-/// [`Error`], when the machine cannot be looked at, or what was begun fails.
+/// [`enum@Error`], when the machine cannot be looked at, or what was begun fails.
 pub fn run(options: Options, out: &mut dyn Write) -> Result<Status, Error> {
     run_on(options, &Host::this(), out)
 }

@@ -30,39 +30,38 @@ const SAYS_EMSGSIZE: Version = (6, 14, 0);
 
 /// What is known of a kernel of this release.
 pub(super) fn release(release: &str) -> Check {
-    let check =
-        |verdict, what: &str| Check::new(Id::Kernel, verdict, format!("kernel {release}{what}"));
-    let Some(version) = version(release) else {
-        return check(Verdict::Warned, ": its version cannot be read");
-    };
     if let Some(finding) = Finding::of_kernel(release) {
         return Check::new(Id::Kernel, Verdict::Warned, finding.to_string());
     }
+    let (verdict, what) = match version(release) {
+        Some(version) => known(version),
+        None => (Verdict::Warned, "its version cannot be read"),
+    };
+    let check = Check::new(Id::Kernel, verdict, format!("kernel {release}: {what}"));
+    match what == MANGLED {
+        true => check.mended_by(["ethtool -K INTERFACE tx-udp-segmentation off".to_owned()]),
+        false => check,
+    }
+}
+
+const MANGLED: &str = "7.0 to 7.1.4 mangle datagrams of large messages with some network drivers, \
+     unless the distribution mended it (github.com/tailscale/tailscale/pull/19918): \
+     use 7.1.5 or later, or switch the offload off";
+
+fn known(version: Version) -> (Verdict, &'static str) {
     if version < SEGMENTS {
-        check(
-            Verdict::Warned,
-            ": no segmentation offload (UDP_SEGMENT, Linux 4.18): a system call per datagram; use a newer one",
-        )
+        let what = "no segmentation offload (UDP_SEGMENT, Linux 4.18): a system call per datagram; use a newer one";
+        (Verdict::Warned, what)
     } else if version < COALESCES {
-        check(
-            Verdict::Warned,
-            ": no receive offload (UDP_GRO, Linux 5.0): datagrams are received one by one; use a newer one",
-        )
+        let what = "no receive offload (UDP_GRO, Linux 5.0): datagrams are received one by one; use a newer one";
+        (Verdict::Warned, what)
     } else if (MANGLES.0..=MANGLES.1).contains(&version) {
-        check(
-            Verdict::Warned,
-            ": 7.0 to 7.1.4 mangle datagrams of large messages with some network drivers, \
-             unless the distribution mended it (github.com/tailscale/tailscale/pull/19918): \
-             use 7.1.5 or later, or switch the offload off",
-        )
-        .mended_by(["ethtool -K INTERFACE tx-udp-segmentation off".to_owned()])
+        (Verdict::Warned, MANGLED)
     } else if version < SAYS_EMSGSIZE {
-        check(
-            Verdict::Passed,
-            ": segmentation and receive offload (a datagram above the MTU is EINVAL before 6.14, which is provided for)",
-        )
+        let what = "segmentation and receive offload (a datagram above the MTU is EINVAL before 6.14, which is provided for)";
+        (Verdict::Passed, what)
     } else {
-        check(Verdict::Passed, ": segmentation and receive offload")
+        (Verdict::Passed, "segmentation and receive offload")
     }
 }
 
