@@ -398,7 +398,7 @@ fn two_machines_measure_both_ways_and_print_the_same_table() {
     assert_eq!(rows.len(), 9, "{rows:?}");
     for (row, size) in rows[1..]
         .iter()
-        .zip([64, 1400, 65_536, 1_048_576].repeat(2))
+        .zip([64, 1300, 65_536, 1_048_576].repeat(2))
     {
         let words: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(words[3], size.to_string(), "{row}");

@@ -54,10 +54,10 @@ impl Round {
     }
 }
 
-/// From one datagram to hundreds; a rate that a link of 100 Mbit/s carries.
+/// A small datagram, a full one, dozens, hundreds; a rate that a link of 100 Mbit/s carries.
 const SIZES: [(usize, u32, f64); 4] = [
     (64, 1000, 1000.0),
-    (1400, 1000, 1000.0),
+    (1300, 1000, 1000.0),
     (65_536, 100, 100.0),
     (1_048_576, 10, 5.0),
 ];
