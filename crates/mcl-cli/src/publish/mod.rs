@@ -34,6 +34,9 @@ const MOST_BEHIND: Duration = Duration::from_millis(100);
 const LONGEST: usize = u32::MAX as usize;
 
 #[derive(Args, Clone, Debug)]
+#[command(
+    override_usage = "mcl pub [OPTIONS] <CONN> <TEXT|--file <F>|--stdin|--stdin-lines|--size <BYTES>>"
+)]
 pub(crate) struct Pub {
     #[command(flatten)]
     network: Network,

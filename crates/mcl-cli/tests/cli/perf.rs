@@ -1,92 +1,17 @@
-//! `mcl perf`, the real binary, between processes in a private namespace.
+//! `mcl perf`.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+use std::process::Stdio;
+use std::time::Duration;
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use mcl_testbed::Namespace;
 use serde_json::Value;
 
-/// The longest that a process may take to end when it should.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const GROUP: &str = "ff15::6d63:6c";
-
-fn network() -> Namespace {
-    let namespace = Namespace::new().unwrap();
-    namespace.bridge("br0").unwrap();
-    namespace
-}
-
-fn mcl(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcl"));
-    command.args(arguments).env_remove("MCL_INTERFACE");
-    command.stdin(Stdio::null());
-    command
-}
-
-/// A process that is ended if the test ends first.
-struct Running(Child);
-
-impl Running {
-    fn start(namespace: &Namespace, arguments: &[&str]) -> Self {
-        let mut command = mcl(arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self(namespace.spawn(&mut command).unwrap())
-    }
-
-    fn until_ready(mut self) -> Self {
-        let mut errors = BufReader::new(self.0.stderr.take().unwrap());
-        let mut line = String::new();
-        errors.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        self
-    }
-
-    /// Waits for a success and reads the one JSON object.
-    fn json(mut self) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        assert!(status.success(), "{status}");
-        let mut text = String::new();
-        let mut out = self.0.stdout.take().unwrap();
-        out.read_to_string(&mut text).unwrap();
-        assert_eq!(text.lines().count(), 1, "{text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    fn send(&self, signal: &str) {
-        // The shell's own: the program is not on every machine.
-        let kill = format!("kill {signal} {}", self.0.id());
-        let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
-        assert!(sent.success());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn number(of: &Value, name: &str) -> f64 {
-    of[name].as_f64().unwrap_or_else(|| panic!("{name}: {of}"))
-}
+use crate::support::{GROUP, Running, mcl, network, number};
 
 /// Publishes 500 paced messages of 1 KiB to a subscriber, both with these options.
 fn a_paced_kilobyte_loses_nothing(way: &[&str]) {
     let namespace = network();
     let sub = [&["perf", "sub", GROUP, "--json", "--size", "1024"], way].concat();
-    let sub = Running::start(&namespace, &sub).until_ready();
+    let sub = Running::start(&namespace, &sub).until("ready");
     let options = ["--size", "1024", "--count", "500", "--rate", "1000"];
     let publisher = [&["perf", "pub", GROUP, "--json"], &options[..], way].concat();
     let sent = Running::start(&namespace, &publisher).json();
@@ -137,7 +62,7 @@ fn every_ping_is_answered(way: &[&str]) {
     let namespace = network();
     let topic = ["--size", "5000", "--topic", "t", "--json"];
     let pong = [&["perf", "pong", GROUP], &topic[..], way].concat();
-    let pong = Running::start(&namespace, &pong).until_ready();
+    let pong = Running::start(&namespace, &pong).until("ready");
     let ping = [&["perf", "ping", GROUP, "--count", "200"], &topic[..], way].concat();
     let ping = Running::start(&namespace, &ping).json();
     pong.send("-TERM");
@@ -172,7 +97,7 @@ fn every_ping_is_answered_pulled() {
 fn a_signal_ends_a_subscriber_with_its_account() {
     for signal in ["-TERM", "-INT"] {
         let namespace = network();
-        let sub = Running::start(&namespace, &["perf", "sub", GROUP, "--json"]).until_ready();
+        let sub = Running::start(&namespace, &["perf", "sub", GROUP, "--json"]).until("ready");
         let endless = ["perf", "pub", GROUP, "--rate", "1000", "--seconds", "60"];
         let publisher = Running::start(&namespace, &[&endless[..], &["--json"]].concat());
         std::thread::sleep(Duration::from_millis(500));

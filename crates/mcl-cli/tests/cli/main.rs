@@ -1,0 +1,13 @@
+//! The real binary, between processes in private namespaces.
+//!
+//! `support` starts and ends processes; `perf` is the measuring instrument; `messages` is
+//! what `pub` sends and `echo` shows; `survey` is `list`, `hz` and `bw`; `manners` is what
+//! all have in common: exit codes, errors, signals, pipes.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod manners;
+mod messages;
+mod perf;
+mod support;
+mod survey;
