@@ -7,6 +7,8 @@ use std::time::Duration;
 use mcl_udp::{Account, ListenerStatistics, ReceiveBuffer};
 use serde::Serialize;
 
+use crate::output::counted;
+
 /// Messages lost, by cause.
 ///
 /// As JSON it is `lost`, the sum, and `losses`, an object with each cause. The names
@@ -124,10 +126,12 @@ impl fmt::Display for Summary {
             losses,
             ..
         } = self;
-        let of = if *streams == 1 { "stream" } else { "streams" };
         write!(
             f,
-            "{role}: {msgs} messages, {bytes} bytes, {streams} {of} in {seconds:.3} s; {losses}"
+            "{role}: {}, {}, {} in {seconds:.3} s; {losses}",
+            counted(*msgs, "message"),
+            counted(*bytes, "byte"),
+            counted(*streams, "stream"),
         )?;
         for remedy in self.remedies() {
             write!(f, "\n  {remedy}")?;

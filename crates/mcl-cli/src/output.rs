@@ -29,6 +29,12 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// `1 message`, `2 messages`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 impl Format {
     /// A note for people, unless they want none.
     pub(crate) fn note(self, text: &str) {

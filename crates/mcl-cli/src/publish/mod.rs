@@ -14,7 +14,7 @@ use self::encode::Encode;
 use self::feed::{Feed, Source};
 use crate::arguments::{Format, Network, at_least_one, interval};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, counted};
 use crate::signals::Stop;
 
 /// Shown below the long help.
@@ -227,7 +227,10 @@ impl fmt::Display for Summary {
         } = self;
         write!(
             f,
-            "published {msgs} messages, {bytes} bytes in {seconds:.3} s over {interface}; {errors} errors; stream {stream}"
+            "published {}, {} in {seconds:.3} s over {interface}; {}; stream {stream}",
+            counted(*msgs, "message"),
+            counted(*bytes, "byte"),
+            counted(*errors, "error"),
         )
     }
 }

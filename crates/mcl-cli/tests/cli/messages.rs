@@ -107,7 +107,7 @@ fn json_has_the_whole_message() {
 fn raw_bytes_go_through_unchanged() {
     let namespace = network();
     let file = std::env::temp_dir().join(format!("mcl-raw-{}", std::process::id()));
-    let bytes: Vec<u8> = (0..50_000_u32).map(|it| (it * 7 / 3) as u8).collect();
+    let bytes: Vec<u8> = (0..25_000_u32).map(|it| (it * 7 / 3) as u8).collect();
     fs::write(&file, &bytes).unwrap();
     let echo = echo(&namespace, "2", &["--raw"]);
     publish(
@@ -118,7 +118,7 @@ fn raw_bytes_go_through_unchanged() {
     let ended = echo.ended();
     assert!(ended.out == [&bytes[..], &bytes[..]].concat());
     assert!(
-        ended.errors.contains("2 messages, 100000 bytes"),
+        ended.errors.contains("2 messages, 50000 bytes"),
         "{}",
         ended.errors
     );
