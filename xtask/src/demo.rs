@@ -20,8 +20,8 @@ use mcl_udp::{
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
-use crate::command::{Mode, Shell};
 use crate::test::{exit_code, prepare, way_inside};
+use mcl_setup::command::{Mode, Shell};
 
 /// The hidden commands of the child processes, and of the parent in a namespace.
 pub(crate) const LISTENER: &str = "demo-listener";

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use mcl_udp::{Connection, Pacing, RawBroadcaster, RawListener};
 
 use crate::Outcome;
-use crate::command::{Mode, Shell};
 use crate::test::{exit_code, prepare, way_inside};
+use mcl_setup::command::{Mode, Shell};
 
 /// The hidden commands: the parent in its namespace, and the listener's process.
 pub(crate) const INSIDE: &str = "loss-inside";

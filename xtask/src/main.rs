@@ -2,7 +2,6 @@
 
 mod ceiling;
 mod ci;
-mod command;
 mod demo;
 mod loss;
 mod netsetup;

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 use std::thread::available_parallelism;
 
 use crate::Outcome;
-use crate::command::{Mode, Shell, program};
+use mcl_setup::command::{Mode, Shell, program};
 
 /// The hidden command that runs the suite, and is itself run inside the namespace.
 pub(crate) const INSIDE: &str = "inside-test";

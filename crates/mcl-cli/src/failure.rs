@@ -7,11 +7,13 @@ use std::time::Duration;
 use mcl_udp::{OpenError, PublishError, PullError};
 use thiserror::Error;
 
+use crate::doctor;
+
 /// Shown below the help.
 pub(crate) const EXIT_CODES: &str = "\
 Exit status: 0 done, also when ended by SIGINT or SIGTERM; 1 another error; 2 wrong arguments;
 3 the connection cannot be opened; 4 publishing failed; 5 nothing arrived in time;
-6 the input cannot be read, or is not in the encoding named.";
+6 the input cannot be read, or is not in the encoding named; 7 a check of `mcl doctor` failed.";
 
 /// Why a command ended without having done its work. `Display` names the remedy.
 #[derive(Debug, Error)]
@@ -42,6 +44,10 @@ pub(crate) enum Failure {
     Input { what: String, source: io::Error },
     #[error("{0}")]
     Encode(String),
+    #[error("{}", checks(*.0))]
+    Unhealthy(usize),
+    #[error(transparent)]
+    Peer(#[from] doctor::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("{0}")]
@@ -57,10 +63,19 @@ impl Failure {
             Self::Publish(_) | Self::Unpublished(_) => 4,
             Self::Silence { .. } | Self::Fewer { .. } => 5,
             Self::Input { .. } | Self::Encode(_) => 6,
+            Self::Unhealthy(_) => 7,
+            Self::Peer(error) => error.exit_code(),
         })
     }
 
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn checks(failed: usize) -> String {
+    match failed {
+        1 => "1 check failed".to_owned(),
+        _ => format!("{failed} checks failed"),
     }
 }

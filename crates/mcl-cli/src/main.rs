@@ -7,9 +7,10 @@
 
 mod account;
 mod arguments;
+mod doctor;
 mod echo;
 mod failure;
-
+mod netsetup;
 mod output;
 mod pages;
 mod perf;
@@ -51,6 +52,10 @@ enum Command {
     /// Measure rates, losses, round trips and CPU time per message
     #[command(subcommand)]
     Perf(perf::Perf),
+    /// Say why multicast does or does not work, here or between two machines
+    Doctor(doctor::Doctor),
+    /// Make this machine ready for IPv6 multicast, and prove it
+    Netsetup(netsetup::Netsetup),
     /// Print a script that completes commands and options in a shell
     Completions(pages::Completions),
     /// Print the manual page, or write the pages of all subcommands
@@ -65,6 +70,11 @@ fn main() -> ExitCode {
         Command::Hz(it) => it.hz(),
         Command::Bw(it) => it.bw(),
         Command::Perf(perf) => perf.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Netsetup(netsetup) => match netsetup.run() {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     };

@@ -27,6 +27,21 @@ pub struct Interface {
     ipv6: Ipv6State,
     hardware_address: Vec<u8>,
     addresses: Vec<InterfaceAddress>,
+    controller: Option<NonZeroU32>,
+    bridge: Option<Bridge>,
+}
+
+/// What a bridge does with multicast (ip-link(8), `type bridge`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bridge {
+    /// Whether it forwards a group only to the ports behind which it is listened to
+    /// (`mcast_snooping`), as far as a querier makes listeners tell.
+    pub snooping: bool,
+    /// Whether it asks who listens (`mcast_querier`).
+    pub querier: bool,
+    /// Whether it knows of a querier for IPv6, itself or another (Linux 5.15).
+    pub querier_seen: bool,
 }
 
 /// An IPv6 address of an interface.
@@ -133,6 +148,18 @@ impl Interface {
     pub fn is_wireless(&self) -> bool {
         let folder = Path::new("/sys/class/net").join(&self.name);
         folder.join("wireless").exists() || folder.join("phy80211").exists()
+    }
+
+    /// What it does with multicast, if it is a bridge.
+    #[must_use]
+    pub const fn bridge(&self) -> Option<Bridge> {
+        self.bridge
+    }
+
+    /// The index of the bridge or bond that it is a port of, if it is one.
+    #[must_use]
+    pub const fn controller(&self) -> Option<NonZeroU32> {
+        self.controller
     }
 
     /// Whether it can carry IPv6 multicast, and if not, why not and what mends it.
@@ -430,6 +457,8 @@ fn from_link(link: Link) -> Option<Interface> {
         ipv6: link.ipv6,
         hardware_address: link.hardware_address,
         addresses: Vec::new(),
+        controller: link.controller.and_then(NonZeroU32::new),
+        bridge: link.bridge,
     })
 }
 
@@ -501,6 +530,8 @@ mod tests {
             ipv6: Ipv6State::Enabled,
             hardware_address: vec![0x02, 0xfc, 0, 0, 0, 1],
             addresses: vec![address(AddressState::Ready)],
+            controller: None,
+            bridge: None,
         }
     }
 

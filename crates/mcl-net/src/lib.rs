@@ -51,11 +51,12 @@ pub use choice::{ChooseError, Finder, InterfaceChoice, ParseChoiceError, Refusal
 pub use error::{SocketError, Step};
 pub use group::{Group, GroupError, Scope};
 pub use interface::{
-    AddressState, Interface, InterfaceAddress, InterfaceError, Reason, ReasonKind, Usability,
-    interfaces,
+    AddressState, Bridge, Interface, InterfaceAddress, InterfaceError, Reason, ReasonKind,
+    Usability, interfaces,
 };
 pub use machine::{
-    BufferSetting, Finding, Machine, RECOMMENDED_RECEIVE_BUFFER, SelfTestError, Severity, self_test,
+    BufferSetting, Finding, Machine, RECOMMENDED_RECEIVE_BUFFER, SelfTestError, Severity,
+    TrainTest, self_test, self_test_to, train_test,
 };
 pub use pacing::{ORDINARY_RECEIVE_BUFFER, PacedRate, Pacer, Pacing, receive_buffer_limit};
 pub use receiver::{

@@ -240,6 +240,12 @@ fn broken_kernel(release: &str) -> Option<Finding> {
 }
 
 impl Finding {
+    /// What is wrong with a kernel of this release, if anything is.
+    #[must_use]
+    pub fn of_kernel(release: &str) -> Option<Self> {
+        broken_kernel(release)
+    }
+
     /// How grave it is.
     #[must_use]
     pub const fn severity(&self) -> Severity {
@@ -324,11 +330,36 @@ impl fmt::Display for Finding {
 /// # Errors
 /// [`SelfTestError`], which names the step.
 pub fn self_test(interface: &Interface) -> Result<Duration, SelfTestError> {
-    let token = RandomState::new().build_hasher().finish();
-    let group = random_group(token)?;
+    let token = token();
+    send_token(interface, random_group(token)?, 0, token)
+}
+
+/// As [`self_test`], to `group` with this hop limit: with one above 0 and a scope
+/// beyond the interface, joining and both datagrams (of 1 and 8 bytes) go on the wire.
+///
+/// # Errors
+/// [`SelfTestError`], which names the step.
+pub fn self_test_to(
+    interface: &Interface,
+    group: Group,
+    hops: u8,
+) -> Result<Duration, SelfTestError> {
+    send_token(interface, group, hops, token())
+}
+
+fn token() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn send_token(
+    interface: &Interface,
+    group: Group,
+    hops: u8,
+    token: u64,
+) -> Result<Duration, SelfTestError> {
     let mut receiver = Receiver::open(group, interface, &ReceiverOptions::default())?;
     let options = SenderOptions {
-        hops: 0,
+        hops,
         ..SenderOptions::default()
     };
     let mut sender = Sender::open(group, interface, &options)?;
@@ -344,6 +375,70 @@ pub fn self_test(interface: &Interface) -> Result<Duration, SelfTestError> {
         interface: interface.name().to_owned(),
         group,
     })
+}
+
+/// What became of a train of datagrams that was sent to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrainTest {
+    /// Datagrams sent.
+    pub sent: usize,
+    /// Datagrams that arrived unharmed.
+    pub arrived: usize,
+    /// Bytes of each.
+    pub datagram_len: usize,
+    /// Whether they left in one piece, by segmentation offload.
+    pub offload: bool,
+}
+
+/// Sends one full train of full datagrams to itself on `interface`, as a large message
+/// is sent, and counts what arrives of it. Nothing is put on the wire, as by
+/// [`self_test`].
+///
+/// # Errors
+/// [`SelfTestError`], which names the step; never [`SelfTestError::Lost`].
+pub fn train_test(interface: &Interface) -> Result<TrainTest, SelfTestError> {
+    let token = token();
+    let group = random_group(token)?;
+    let mut receiver = Receiver::open(group, interface, &ReceiverOptions::default())?;
+    let options = SenderOptions {
+        hops: 0,
+        ..SenderOptions::default()
+    };
+    let mut sender = Sender::open(group, interface, &options)?;
+    let datagram_len = sender.datagram_len();
+    let datagram: Vec<u8> = token
+        .to_be_bytes()
+        .into_iter()
+        .cycle()
+        .take(datagram_len)
+        .collect();
+    let sent = Sender::train_len(datagram_len);
+    let train = vec![IoSlice::new(&datagram); sent];
+    sender.send_train(&train, datagram_len, Blocking::Yes)?;
+    let arrived = count(&mut receiver, &datagram, sent)?;
+    Ok(TrainTest {
+        sent,
+        arrived,
+        datagram_len,
+        offload: sender.offload(),
+    })
+}
+
+/// How many datagrams that are `expected` arrive in time, `most` at most.
+fn count(receiver: &mut Receiver, expected: &[u8], most: usize) -> Result<usize, SelfTestError> {
+    let deadline = Instant::now() + ARRIVES_WITHIN;
+    let (mut train, mut arrived) = (TrainBuffer::new(), 0);
+    while arrived < most && Instant::now() < deadline {
+        let received = receiver
+            .recv(&mut train, Wait::Until(deadline))
+            .map_err(SelfTestError::Receive)?;
+        if received == Received::TimedOut {
+            break;
+        }
+        arrived += train.datagrams().filter(|it| *it == expected).count();
+    }
+    Ok(arrived)
 }
 
 fn random_group(token: u64) -> Result<Group, SelfTestError> {
@@ -462,6 +557,36 @@ mod tests {
         let namespace = Namespace::new().unwrap();
         namespace.bridge("br0").unwrap();
         assert!(test_in(&namespace, "br0").unwrap() < ARRIVES_WITHIN);
+    }
+
+    #[test]
+    #[ignore = "needs a private network namespace: cargo xtask test"]
+    fn the_self_test_reaches_a_group_that_is_named() {
+        let namespace = Namespace::new().unwrap();
+        namespace.bridge("br0").unwrap();
+        let index = namespace.index("br0").unwrap().try_into().unwrap();
+        let group = Group::new("ff15::6d63:6c".parse().unwrap(), 26000).unwrap();
+        namespace.run(|| {
+            let interface = Interface::by_index(index).unwrap();
+            assert!(interface.bridge().unwrap().snooping);
+            self_test_to(&interface, group, 1).unwrap();
+        });
+    }
+
+    #[test]
+    #[ignore = "needs a private network namespace: cargo xtask test"]
+    fn a_train_to_itself_arrives_whole_and_by_offload() {
+        let namespace = Namespace::new().unwrap();
+        namespace.bridge("br0").unwrap();
+        let index = namespace.index("br0").unwrap().try_into().unwrap();
+        let test = namespace.run(|| train_test(&Interface::by_index(index).unwrap()));
+        let expected = TrainTest {
+            sent: 45,
+            arrived: 45,
+            datagram_len: 1452,
+            offload: true,
+        };
+        assert_eq!(test.unwrap(), expected);
     }
 
     #[test]

@@ -24,10 +24,10 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
-use crate::interface::{AddressState, InterfaceAddress};
+use crate::interface::{AddressState, Bridge, InterfaceAddress};
 
 // Message and attribute numbers: linux/rtnetlink.h, linux/netlink.h,
-// linux/if_link.h, linux/if_addr.h, linux/ipv6.h.
+// linux/if_link.h, linux/if_bridge.h, linux/if_addr.h, linux/ipv6.h.
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
@@ -37,6 +37,14 @@ const RTM_NEWROUTE: u16 = 24;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+const IFLA_BR_MCAST_QUERIER: u16 = 25;
+const IFLA_BR_MCAST_QUERIER_STATE: u16 = 47;
+const BRIDGE_QUERIER_IPV6_ADDRESS: u16 = 5;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_PROP_LIST: u16 = 52;
@@ -133,6 +141,8 @@ pub(crate) struct Link {
     pub(crate) flags: LinkState,
     pub(crate) ipv6: Ipv6State,
     pub(crate) hardware_address: Vec<u8>,
+    pub(crate) controller: Option<u32>,
+    pub(crate) bridge: Option<Bridge>,
 }
 
 /// The flags of a link that matter here (netdevice(7)).
@@ -418,6 +428,8 @@ fn parse_link(body: &[u8]) -> Result<Link, Failure> {
         flags: header.flags.into(),
         ipv6: Ipv6State::Absent,
         hardware_address: Vec::new(),
+        controller: None,
+        bridge: None,
     };
     let mut ipv6_mtu = None;
     for attribute in attributes(body, LINK_HEADER_LEN) {
@@ -427,6 +439,8 @@ fn parse_link(body: &[u8]) -> Result<Link, Failure> {
             IFLA_MTU => link.mtu = parse_u32(value)?,
             IFLA_IFALIAS => link.alias = Some(parse_string(value)?),
             IFLA_ADDRESS => link.hardware_address = value.to_vec(),
+            IFLA_MASTER => link.controller = Some(parse_u32(value)?),
+            IFLA_LINKINFO => link.bridge = parse_bridge(value)?,
             IFLA_AF_SPEC => (link.ipv6, ipv6_mtu) = parse_ipv6_settings(value)?,
             IFLA_PROP_LIST => link.alternative_names = parse_alternative_names(value)?,
             _ => {}
@@ -436,6 +450,43 @@ fn parse_link(body: &[u8]) -> Result<Link, Failure> {
     // that is what bounds a datagram.
     link.mtu = link.mtu.min(ipv6_mtu.unwrap_or(u32::MAX));
     Ok(link)
+}
+
+/// What a bridge does with multicast; `None` for a link of another kind.
+fn parse_bridge(info: &[u8]) -> Result<Option<Bridge>, Failure> {
+    let (mut is_bridge, mut data) = (false, None);
+    for attribute in nested(info) {
+        match attribute? {
+            (IFLA_INFO_KIND, kind) => is_bridge = parse_string(kind)? == "bridge",
+            (IFLA_INFO_DATA, value) => data = Some(value),
+            _ => {}
+        }
+    }
+    let Some(data) = data.filter(|_| is_bridge) else {
+        return Ok(None);
+    };
+    let mut bridge = Bridge::default();
+    for setting in nested(data) {
+        let (kind, value) = setting?;
+        let on = value.first().is_some_and(|value| *value != 0);
+        match kind {
+            IFLA_BR_MCAST_SNOOPING => bridge.snooping = on,
+            IFLA_BR_MCAST_QUERIER => bridge.querier = on,
+            IFLA_BR_MCAST_QUERIER_STATE => bridge.querier_seen = names_querier(value)?,
+            _ => {}
+        }
+    }
+    Ok(Some(bridge))
+}
+
+/// Whether the state of a bridge names a querier for IPv6.
+fn names_querier(state: &[u8]) -> Result<bool, Failure> {
+    for attribute in nested(state) {
+        if let (BRIDGE_QUERIER_IPV6_ADDRESS, address) = attribute? {
+            return Ok(parse_ipv6_address(address).is_some_and(|it| !it.is_unspecified()));
+        }
+    }
+    Ok(false)
 }
 
 fn parse_alternative_names(value: &[u8]) -> Result<Vec<String>, Failure> {
@@ -563,6 +614,37 @@ mod tests {
         assert_eq!(link.alternative_names, ["enp0s1"]);
         assert!(link.flags.up && link.flags.running && link.flags.multicast);
         assert!(!link.flags.loopback);
+        assert_eq!((link.bridge, link.controller), (None, None));
+    }
+
+    #[test]
+    fn a_bridge_and_its_ports_are_told_from_other_links() {
+        let settings = [
+            attribute(IFLA_BR_MCAST_SNOOPING, &[1]),
+            attribute(IFLA_BR_MCAST_QUERIER, &[0]),
+            attribute(
+                IFLA_BR_MCAST_QUERIER_STATE | 0x8000,
+                &attribute(BRIDGE_QUERIER_IPV6_ADDRESS, &[0xfe; 16]),
+            ),
+        ]
+        .concat();
+        let of_kind = |kind: &[u8]| {
+            let data = attribute(IFLA_INFO_DATA, &settings);
+            let info = [attribute(IFLA_INFO_KIND, kind), data].concat();
+            let mut body = vec![0; LINK_HEADER_LEN];
+            body.extend(attribute(IFLA_LINKINFO, &info));
+            body.extend(attribute(IFLA_MASTER, &9_u32.to_ne_bytes()));
+            parse_link(&body).unwrap()
+        };
+        let bridge = of_kind(b"bridge\0");
+        let expected = Bridge {
+            snooping: true,
+            querier: false,
+            querier_seen: true,
+        };
+        assert_eq!(bridge.bridge, Some(expected));
+        assert_eq!(bridge.controller, Some(9));
+        assert_eq!(of_kind(b"veth\0").bridge, None);
     }
 
     #[test]

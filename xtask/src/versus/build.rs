@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::ci::workspace;
-use crate::command::program;
 use crate::test::cargo;
+use mcl_setup::command::program;
 
 /// Where the programs are; `None` for peers that were not built.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::build::Programs;
-use crate::command::program;
+use mcl_setup::command::program;
 
 /// The interface, in both namespaces.
 pub(super) const INTERFACE: &str = "v0";

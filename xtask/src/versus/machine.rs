@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::build::Programs;
 use crate::ci::workspace;
-use crate::command::program;
+use mcl_setup::command::program;
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Facts {

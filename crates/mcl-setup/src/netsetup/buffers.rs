@@ -12,7 +12,17 @@ use crate::command::{Mode, Shell};
 const SETTINGS: [BufferSetting; 2] = [BufferSetting::Max, BufferSetting::Default];
 
 /// The first line of our file in sysctl.d; another file is not ours to remove.
-const HEADER: &str = "# Written by `cargo xtask netsetup --persist` (MCL); `--undo` removes it.";
+const HEADER: &str = "# Written by `netsetup --persist` of MCL; `--undo` removes it.";
+
+/// How the file began when there was only `cargo xtask netsetup`.
+const FORMER_HEADER: &str =
+    "# Written by `cargo xtask netsetup --persist` (MCL); `--undo` removes it.";
+
+fn is_ours(text: &str) -> bool {
+    [HEADER, FORMER_HEADER]
+        .iter()
+        .any(|it| text.starts_with(it))
+}
 
 /// A setting that is too small and can be raised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,8 +133,7 @@ pub(super) fn restore(host: &Host, shell: &mut Shell<'_>) -> io::Result<()> {
             Err(error) => shell.say(format!("    {error}: left as it is"))?,
         }
     }
-    let ours = |text: String| text.starts_with(HEADER);
-    if fs::read_to_string(&host.sysctl_d).is_ok_and(ours) {
+    if fs::read_to_string(&host.sysctl_d).is_ok_and(|text| is_ours(&text)) {
         shell.remove(&host.sysctl_d)?;
     }
     Ok(())
@@ -159,7 +168,7 @@ pub(super) fn persist(host: &Host, shell: &mut Shell<'_>) -> io::Result<()> {
     let path = &host.sysctl_d;
     match fs::read_to_string(path) {
         Ok(found) if found == content => return Ok(()),
-        Ok(found) if !found.starts_with(HEADER) => {
+        Ok(found) if !is_ours(&found) => {
             return shell.say(format!("{} is not ours: left as it is", path.display()));
         }
         _ => {}

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 /// A program with nothing to read, found also where Debian keeps those of the
 /// administrator, which is not on the path of an ordinary user.
-pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
+pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
@@ -22,7 +22,7 @@ pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
 
 /// What becomes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// It is shown, then run.
     Run,
     /// It is shown.
@@ -32,14 +32,16 @@ pub(crate) enum Mode {
 }
 
 /// Shows commands and, depending on the mode, runs them.
-pub(crate) struct Shell<'a> {
+#[expect(missing_debug_implementations, reason = "it borrows a trait object")]
+pub struct Shell<'a> {
     out: &'a mut dyn Write,
     mode: Mode,
     commands: usize,
 }
 
 impl<'a> Shell<'a> {
-    pub(crate) fn new(out: &'a mut dyn Write, mode: Mode) -> Self {
+    /// Shows on `out`.
+    pub fn new(out: &'a mut dyn Write, mode: Mode) -> Self {
         let commands = 0;
         Self {
             out,
@@ -48,16 +50,23 @@ impl<'a> Shell<'a> {
         }
     }
 
-    pub(crate) fn mode(&self) -> Mode {
+    /// What becomes of commands.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
         self.mode
     }
 
     /// How many commands were shown.
-    pub(crate) fn commands(&self) -> usize {
+    #[must_use]
+    pub fn commands(&self) -> usize {
         self.commands
     }
 
-    pub(crate) fn say(&mut self, line: impl AsRef<str>) -> io::Result<()> {
+    /// Shows a line.
+    ///
+    /// # Errors
+    /// What the system says about the output.
+    pub fn say(&mut self, line: impl AsRef<str>) -> io::Result<()> {
         writeln!(self.out, "{}", line.as_ref())
     }
 
@@ -75,7 +84,7 @@ impl<'a> Shell<'a> {
     ///
     /// # Errors
     /// It cannot be started, or fails; the error is its standard error.
-    pub(crate) fn run(&mut self, command: &str) -> io::Result<()> {
+    pub fn run(&mut self, command: &str) -> io::Result<()> {
         self.show(&quoted(command))?;
         if self.mode != Mode::Run {
             return Ok(());
@@ -97,7 +106,7 @@ impl<'a> Shell<'a> {
     ///
     /// # Errors
     /// What the system says about the file.
-    pub(crate) fn write(&mut self, shown: &str, path: &Path, content: &str) -> io::Result<()> {
+    pub fn write(&mut self, shown: &str, path: &Path, content: &str) -> io::Result<()> {
         self.show(shown)?;
         match self.mode {
             Mode::Run => fs::write(path, content),
@@ -109,7 +118,7 @@ impl<'a> Shell<'a> {
     ///
     /// # Errors
     /// What the system says about the file.
-    pub(crate) fn remove(&mut self, path: &Path) -> io::Result<()> {
+    pub fn remove(&mut self, path: &Path) -> io::Result<()> {
         self.show(&format!("rm {}", path.display()))?;
         match self.mode {
             Mode::Run => fs::remove_file(path),

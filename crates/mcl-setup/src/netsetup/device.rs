@@ -3,12 +3,11 @@
 //! It carries an alias (`ip link set alias`), by which a later run recognises it:
 //! the mark lives and dies with the interface, so that nothing else has to be kept.
 
-use std::error::Error;
 use std::io;
 
 use mcl_net::{Interface, Machine};
 
-use super::Host;
+use super::{Error, Host};
 use crate::command::{Mode, Shell};
 
 const ADDRESS: &str = "fd34::1/64";
@@ -39,11 +38,7 @@ const KINDS: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// Makes an interface usable that is ours or nobody's, or makes a new one.
-pub(super) fn make(
-    machine: &Machine,
-    host: &Host,
-    shell: &mut Shell<'_>,
-) -> Result<(), Box<dyn Error>> {
+pub(super) fn make(machine: &Machine, host: &Host, shell: &mut Shell<'_>) -> Result<(), Error> {
     if let Some(ours) = machine.interfaces().iter().find(|it| mark(it).is_some()) {
         return Ok(bring_up(ours.name(), host, shell)?);
     }
@@ -71,7 +66,7 @@ fn is_idle_dummy(interface: &Interface) -> bool {
 }
 
 /// Adds an interface of the first kind that the kernel has; returns its name.
-fn add(machine: &Machine, shell: &mut Shell<'_>) -> Result<&'static str, Box<dyn Error>> {
+fn add(machine: &Machine, shell: &mut Shell<'_>) -> Result<&'static str, Error> {
     let taken = |name: &str| machine.interfaces().iter().any(|it| it.name() == name);
     if !std::path::Path::new("/sys/module/dummy").exists() {
         // Without numdummies=0 the module makes a dummy0 of its own.
@@ -94,11 +89,7 @@ fn add(machine: &Machine, shell: &mut Shell<'_>) -> Result<&'static str, Box<dyn
             Err(error) => shell.say(format!("    no {kind} device: {error}"))?,
         }
     }
-    Err(
-        "the kernel makes neither a dummy device nor a bridge, a veth pair or a tap device; \
-         load one of the modules dummy, bridge, veth, tun"
-            .into(),
-    )
+    Err(Error::NoDevice)
 }
 
 fn bring_up(name: &str, host: &Host, shell: &mut Shell<'_>) -> io::Result<()> {
