@@ -38,6 +38,7 @@ compile_error!(
 );
 
 mod choice;
+mod drops;
 mod error;
 mod group;
 mod interface;
@@ -48,6 +49,7 @@ mod receiver;
 mod sender;
 
 pub use choice::{ChooseError, Finder, InterfaceChoice, ParseChoiceError, Refusal, choose};
+pub use drops::DropCounter;
 pub use error::{SocketError, Step};
 pub use group::{Group, GroupError, Scope};
 pub use interface::{
@@ -60,7 +62,7 @@ pub use machine::{
 };
 pub use pacing::{ORDINARY_RECEIVE_BUFFER, PacedRate, Pacer, Pacing, receive_buffer_limit};
 pub use receiver::{
-    Arrival, DEFAULT_RECEIVE_BUFFER, DropCounter, Foreign, ReceiveBuffer, Received, Receiver,
-    ReceiverOptions, TrainBuffer, Wait, Waker,
+    Arrival, DEFAULT_RECEIVE_BUFFER, Foreign, ReceiveBuffer, Received, Receiver, ReceiverOptions,
+    TrainBuffer, Wait, Waker,
 };
 pub use sender::{Blocking, IP_UDP_OVERHEAD, SendError, SendErrorKind, Sender, SenderOptions};
