@@ -344,7 +344,7 @@ mod off {
     pub(crate) const fn broadcaster_closing(_: StreamId) {}
 
     #[derive(Debug, Default)]
-    pub(crate) struct LinkTrace;
+    pub(crate) struct LinkTrace {}
 
     impl LinkTrace {
         pub(crate) const fn lost(&self, _: Instant, _: &str, _: &str) {}
