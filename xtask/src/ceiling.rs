@@ -5,8 +5,9 @@ use std::env;
 use std::io;
 use std::process::ExitCode;
 
+use mcl_setup::command::{Mode, Shell};
+
 use crate::Outcome;
-use crate::command::{Mode, Shell};
 use crate::test::{cargo, exit_code, prepare, way_inside};
 
 /// The hidden command that runs inside the namespace.

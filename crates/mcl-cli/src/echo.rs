@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::account::Summary;
 use crate::arguments::{Format, Network, Reception, Until, duration};
 use crate::failure::Failure;
-use crate::output::{self, Out};
+use crate::output::{self, Out, place};
 use crate::signals::{LONGEST_WAIT, Stop};
 use crate::view::{self, View};
 
@@ -67,7 +67,7 @@ impl Echo {
         };
         self.format.note(&format!(
             "listening to {connection} on {}",
-            listener.interface()
+            place(listener.interface())
         ));
         echoing.run(&stop)?;
         let summary = echoing.summary(&listener);

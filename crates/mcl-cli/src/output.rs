@@ -7,6 +7,7 @@
 use std::io::{self, BufWriter, Stdout, Write};
 use std::os::fd::AsFd;
 
+use mcl_udp::Interface;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
@@ -27,6 +28,11 @@ pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
 /// A line on standard error, for who waits for it; nobody needs to.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Where a listener or broadcaster is, for a sentence.
+pub(crate) fn place(interface: Option<Interface>) -> String {
+    interface.map_or_else(|| "no interface".to_owned(), |it| it.to_string())
 }
 
 /// `1 message`, `2 messages`.

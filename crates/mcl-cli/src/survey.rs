@@ -12,7 +12,7 @@ use self::table::{Kind, Row, Table};
 use crate::account::Summary;
 use crate::arguments::{Format, Network, Reception, Until, period};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, place};
 use crate::sampling::Survey;
 use crate::signals::{LONGEST_WAIT, Stop};
 
@@ -143,7 +143,7 @@ impl Watch {
         format!(
             "listening to {} on {}",
             listener.connection(),
-            listener.interface()
+            place(listener.interface())
         )
     }
 

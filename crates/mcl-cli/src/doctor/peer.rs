@@ -11,6 +11,7 @@ use mcl_udp::{
 use thiserror::Error;
 
 use super::protocol::{self, CONTROL, Control, DATA, HEAD_LEN, Letter, Round, Row, Side, plan};
+use crate::output::place;
 use crate::signals::Stop;
 
 /// A question is repeated so often until it is answered.
@@ -131,7 +132,7 @@ impl Peer {
             self.wait.as_secs_f64(),
             self.side.other().name(),
             self.connection,
-            self.listener.interface(),
+            place(self.listener.interface()),
             plan().iter().map(Round::seconds).sum::<f64>().ceil()
         )
     }

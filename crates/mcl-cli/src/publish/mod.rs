@@ -195,7 +195,8 @@ struct Summary {
     seconds: f64,
     stream: String,
     topic: Option<String>,
-    interface: String,
+    /// `None` while it was away.
+    interface: Option<String>,
 }
 
 impl Summary {
@@ -209,7 +210,7 @@ impl Summary {
             seconds: time.as_secs_f64(),
             stream: broadcaster.stream().to_string(),
             topic: broadcaster.topic().map(ToString::to_string),
-            interface: broadcaster.interface().name().to_owned(),
+            interface: broadcaster.interface().map(|it| it.name().to_owned()),
         }
     }
 }
@@ -227,9 +228,10 @@ impl fmt::Display for Summary {
         } = self;
         write!(
             f,
-            "published {}, {} in {seconds:.3} s over {interface}; {}; stream {stream}",
+            "published {}, {} in {seconds:.3} s over {}; {}; stream {stream}",
             counted(*msgs, "message"),
             counted(*bytes, "byte"),
+            interface.as_deref().unwrap_or("no interface"),
             counted(*errors, "error"),
         )
     }
