@@ -5,8 +5,10 @@ use std::fs;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
+use mcl_dissector::folder;
+
+use crate::blessing;
 use crate::pcap::{Packet, capture};
-use crate::{blessing, folder};
 
 /// The files of vectors; each has a capture of that name.
 pub(crate) const FILES: [&str; 4] = ["datagrams", "tolerated", "refused", "bodies"];

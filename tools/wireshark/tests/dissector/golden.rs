@@ -4,9 +4,11 @@ use std::fs;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
+use mcl_dissector::folder;
+
 use crate::pcap::{Packet, capture};
 use crate::tshark::{fields, tshark};
-use crate::{blessing, folder, scratch, vectors};
+use crate::{blessing, scratch, vectors};
 
 /// What is held of each packet. The first is what a person sees in the list.
 const NAMES: [&str; 15] = [

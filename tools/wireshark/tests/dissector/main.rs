@@ -17,12 +17,6 @@ mod vectors;
 
 use std::path::PathBuf;
 
-/// The folder of the dissector.
-fn folder() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap().join("tools/wireshark")
-}
-
 /// A file for this test alone.
 fn scratch(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("dissector");

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{folder, scratch};
+use mcl_dissector::script;
+
+use crate::scratch;
 
 /// What tshark prints about a capture. It fails if Lua or tshark complains.
 pub(crate) fn tshark(capture: &Path, arguments: &[&str]) -> String {
@@ -12,7 +14,7 @@ pub(crate) fn tshark(capture: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("tshark");
     command.env("WIRESHARK_CONFIG_DIR", &settings);
     command.env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
-    let script = format!("lua_script:{}", folder().join("mcl.lua").display());
+    let script = format!("lua_script:{}", script().display());
     command.args(["-n", "-X", &script, "-r"]).arg(capture);
     command.args(arguments).stdin(Stdio::null());
     let output = command.output().unwrap();

@@ -7,11 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mcl_dissector::folder;
 use mcl_testbed::Namespace;
 use mcl_udp::{BroadcasterBuilder, Connection, RawBroadcaster};
 
 use crate::pdml::{self, Message, hex};
-use crate::{blessing, folder, scratch};
+use crate::{blessing, scratch};
 
 const GROUP: &str = "ff15::6d63:6c";
 
