@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::error::descriptors_remedy;
 use crate::interface::route_to;
 use crate::{Group, Interface, InterfaceError, Reason, Usability, interfaces};
 
@@ -235,6 +236,11 @@ impl ChooseError {
 
     fn advice(&self) -> &'static str {
         match &self.0.refusal {
+            Refusal::Look(InterfaceError::Ask { source, .. })
+                if descriptors_remedy(source).is_some() =>
+            {
+                "find out what keeps them open, or raise the limit"
+            }
             Refusal::Look(_) => "the system must allow rtnetlink sockets (AF_NETLINK)",
             Refusal::NotFound => "choose one of these by name, index or address",
             Refusal::Ambiguous(_) => "choose one of them by name or index",
