@@ -212,7 +212,7 @@ impl Stream {
         let account = report.account();
         Self {
             id: report.id.0,
-            datagrams: datagrams.received + datagrams.before_first,
+            datagrams: datagrams.received + datagrams.before_first + datagrams.apart,
             missing: datagrams.missing + datagrams.unheard(),
             late: datagrams.late,
             stale: datagrams.stale,

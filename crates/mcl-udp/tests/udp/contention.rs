@@ -194,9 +194,8 @@ fn account(listener: &RawListener, sent: &BTreeMap<StreamId, Sent>, arrived: &Ar
     }
     let wire = &statistics.wire;
     assert_eq!(wire.datagrams.accepted, accepted);
-    // The first after more than 1024 missing ones is not believed.
-    assert_eq!(wire.datagrams.dropped(), wire.datagrams.jump);
-    assert_eq!(wire.datagrams_fed, accepted + wire.datagrams.jump);
+    assert_eq!(wire.datagrams.dropped(), 0);
+    assert_eq!(wire.datagrams_fed, accepted);
     assert_eq!(wire.frames.messages() + wire.frames.fragments(), accepted);
     assert!(lost > 0, "nothing was lost: the test shows nothing");
     assert!(statistics.kernel_drops.unwrap() > 0);
@@ -209,8 +208,8 @@ fn account(listener: &RawListener, sent: &BTreeMap<StreamId, Sent>, arrived: &Ar
 
 /// Numbers that came, whatever became of them.
 fn seen(counts: &SequenceCounts) -> u64 {
-    assert_eq!(counts.restarts, 0);
-    counts.received + counts.before_first
+    assert_eq!((counts.restarts, counts.jumps), (0, 0));
+    counts.received + counts.before_first + counts.apart
 }
 
 /// Numbers that did not come. The listener was there before the stream began.
