@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::test::cargo;
+use crate::test::{cargo, itself};
 
 /// How a gate ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,14 +192,14 @@ fn docs() -> Judged {
 }
 
 fn whole_suite() -> Judged {
-    let mut suite = Command::new(env::current_exe()?);
+    let mut suite = Command::new(itself()?);
     suite.arg("test").current_dir(workspace());
     let events = "test --package mcl-udp --features tracing --lib --locked trace";
     all_pass([suite, cargo_with(events)])
 }
 
 fn demo() -> Judged {
-    let mut command = Command::new(env::current_exe()?);
+    let mut command = Command::new(itself()?);
     command.arg("demo").current_dir(workspace());
     passes(&mut command)
 }

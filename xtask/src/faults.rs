@@ -5,12 +5,11 @@
 //! The scenarios are the tests of `crates/mcl-udp/tests/faults`, which assert what
 //! the table shows.
 
-use std::env;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ExitCode, Stdio};
 
 use crate::Outcome;
-use crate::test::{cargo, exit_code, inside_namespace, way_inside};
+use crate::test::{cargo, exit_code, inside_namespace, itself, way_inside};
 
 /// The hidden command that runs the scenarios inside the namespace.
 pub(crate) const INSIDE: &str = "faults-inside";
@@ -31,7 +30,7 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
         return Ok(ExitCode::FAILURE);
     }
     let mut way = way_inside()?;
-    way.arg(env::current_exe()?).arg(INSIDE).args(arguments);
+    way.arg(itself()?).arg(INSIDE).args(arguments);
     Ok(exit_code(way.status()?))
 }
 

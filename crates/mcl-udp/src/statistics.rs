@@ -29,11 +29,12 @@ pub struct ListenerStatistics {
     pub receive_errors: u64,
     /// The kernel's receive buffer as asked for and as granted.
     pub receive_buffer: ReceiveBuffer,
-    /// How often the kernel dropped for want of room in that buffer: a
-    /// diagnostic that explains missing datagrams but does not add up with them. It
-    /// counts buffers, each of up to a whole train, and whatever reached the socket;
-    /// it goes on when the listener joins anew. `None` if it cannot be read from the
-    /// calling thread, which is in another network namespace.
+    /// How often the kernel dropped, for want of room in that buffer or because it
+    /// found UDP's checksum wrong (it counts both alike): a diagnostic that explains
+    /// missing datagrams but does not add up with them. It counts buffers, each of up to
+    /// a whole train, and whatever reached the socket; it goes on when the listener
+    /// joins anew. `None` if it cannot be read from the calling thread, which is in
+    /// another network namespace.
     pub kernel_drops: Option<u64>,
     /// How often the interface was away, and what came of it.
     pub interface: InterfaceChanges,
