@@ -37,7 +37,7 @@ const GATES: [Gate; 9] = [
     },
     Gate {
         name: "clippy",
-        about: "no warning in any target, nor in mcl-wire without default features",
+        about: "no warning in any target, nor with other features of mcl-wire and mcl-udp",
         judge: clippy,
     },
     Gate {
@@ -62,7 +62,7 @@ const GATES: [Gate; 9] = [
     },
     Gate {
         name: "test",
-        about: "the whole suite: cargo xtask test",
+        about: "the whole suite: cargo xtask test; and what mcl-udp tells `tracing`",
         judge: whole_suite,
     },
     Gate {
@@ -178,6 +178,10 @@ fn clippy() -> Judged {
     all_pass([
         cargo_with("clippy --workspace --all-targets --locked -- -D warnings"),
         cargo_with("clippy --package mcl-wire --no-default-features --locked -- -D warnings"),
+        cargo_with("clippy --package mcl-wire --features serde --locked -- -D warnings"),
+        cargo_with(
+            "clippy --package mcl-udp --all-targets --features tracing --locked -- -D warnings",
+        ),
     ])
 }
 
@@ -188,9 +192,10 @@ fn docs() -> Judged {
 }
 
 fn whole_suite() -> Judged {
-    let mut command = Command::new(env::current_exe()?);
-    command.arg("test").current_dir(workspace());
-    passes(&mut command)
+    let mut suite = Command::new(env::current_exe()?);
+    suite.arg("test").current_dir(workspace());
+    let events = "test --package mcl-udp --features tracing --lib --locked trace";
+    all_pass([suite, cargo_with(events)])
 }
 
 fn demo() -> Judged {

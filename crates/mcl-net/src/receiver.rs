@@ -48,6 +48,7 @@ impl Default for ReceiverOptions {
 /// the asker counts them (socket(7): the kernel doubles the value for its own
 /// bookkeeping; here that is undone).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ReceiveBuffer {
     /// Bytes asked for.
@@ -71,8 +72,25 @@ impl ReceiveBuffer {
     }
 }
 
+impl ReceiveBuffer {
+    /// The command that makes the [`remedy`](Self::remedy) outlive a reboot, where
+    /// sysctl.d(5) is read, if there is a shortfall.
+    #[must_use]
+    pub fn remedy_for_good(&self) -> Option<String> {
+        (self.shortfall() > 0).then(|| {
+            let line = format!("net.core.rmem_max={}", self.requested);
+            format!("echo {line} | sudo tee -a /etc/sysctl.d/60-mcl.conf")
+        })
+    }
+}
+
 /// Datagrams that reached the socket but are not its business.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[non_exhaustive]
 pub struct Foreign {
     /// Sent to another address than the group's.
@@ -270,6 +288,12 @@ impl Receiver {
             return Ok(Some(Received::Woken));
         }
         Ok(None)
+    }
+
+    /// The group it joined.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        self.group
     }
 
     /// The interface on which it joined the group.

@@ -20,6 +20,7 @@ use crate::landing::{Landed, LandingStrip};
 use crate::message::TopicCache;
 use crate::shared::Core;
 use crate::sync::lock;
+use crate::trace::ListenerTrace;
 
 /// After how many messages out of one train they are handed over: while they, and
 /// their payloads, are in the processor's first cache.
@@ -62,6 +63,7 @@ pub(crate) struct Intake {
     heard: Instant,
     /// When memory is to be freed, unless datagrams come before.
     trim: Option<Instant>,
+    trace: ListenerTrace,
 }
 
 impl Intake {
@@ -76,6 +78,7 @@ impl Intake {
                 blocks: Blocks::default(),
                 ready: Handful::default(),
             },
+            trace: ListenerTrace::new(&receiver),
             receiver,
             trains: vec![TrainBuffer::new()],
             filled: 0,
@@ -102,7 +105,8 @@ impl Intake {
         let due = self.due(&lock(core));
         let until = deadline.into_iter().chain(due).min();
         let woke = self.wait_for_some(core, until, go_on)?;
-        self.keep_time(core, woke);
+        let now = self.keep_time(core, woke);
+        self.trace.look(now, core);
         Ok(woke)
     }
 
@@ -129,7 +133,8 @@ impl Intake {
     /// Receives what is there, without waiting.
     pub(crate) fn try_receive(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
         let woke = self.receive_now(core)?;
-        self.keep_time(core, woke);
+        let now = self.keep_time(core, woke);
+        self.trace.look(now, core);
         Ok(woke)
     }
 
@@ -225,8 +230,8 @@ impl Intake {
         expiry.into_iter().chain(self.trim).min()
     }
 
-    /// Does what is due whatever arrived, were it nothing of ours.
-    fn keep_time(&mut self, core: &Mutex<Core>, woke: Woke) {
+    /// Does what is due whatever arrived, were it nothing of ours; tells the time.
+    fn keep_time(&mut self, core: &Mutex<Core>, woke: Woke) -> Instant {
         let now = Instant::now();
         let mut core = lock(core);
         core.foreign = self.receiver.foreign();
@@ -243,6 +248,7 @@ impl Intake {
             self.trains.truncate(1);
             self.trains.shrink_to_fit();
         }
+        now
     }
 
     /// Takes datagrams that were received in until a handful of messages are

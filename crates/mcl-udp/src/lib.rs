@@ -118,6 +118,7 @@ mod coalescer;
 mod codec;
 mod connection;
 mod depot;
+mod display;
 mod drain;
 mod error;
 mod filter;
@@ -140,6 +141,7 @@ mod statistics;
 mod subscription;
 mod sync;
 mod tally;
+mod trace;
 mod train;
 mod transmitter;
 

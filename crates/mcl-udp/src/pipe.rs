@@ -68,6 +68,8 @@ pub(crate) struct Pipe {
 struct Inner {
     messages: Handful,
     bytes: usize,
+    /// How many messages consumers have taken.
+    taken: u64,
     open: bool,
     /// Consumers that sleep.
     asleep: usize,
@@ -98,6 +100,13 @@ impl Inner {
         Some(message)
     }
 
+    /// The oldest message, for a consumer.
+    #[inline]
+    fn next_taken(&mut self) -> Option<&mut Message<Payload>> {
+        self.taken += u64::from(!self.messages.is_empty());
+        self.next()
+    }
+
     /// There is a token in the bell exactly if there is a message, or was one just
     /// now.
     fn ring(&self) {
@@ -113,6 +122,7 @@ impl Pipe {
             inner: Mutex::new(Inner {
                 messages: Handful::default(),
                 bytes: 0,
+                taken: 0,
                 open: true,
                 asleep: 0,
                 blocked: false,
@@ -132,9 +142,17 @@ impl Pipe {
         (inner.messages.len(), inner.bytes)
     }
 
+    /// Messages and bytes in it, and how many messages were taken out; `with` the lock
+    /// held under which they are put in and make room.
+    pub(crate) fn account<R>(&self, with: impl FnOnce(usize, usize, u64) -> R) -> R {
+        let inner = lock(&self.inner);
+        with(inner.messages.len(), inner.bytes, inner.taken)
+    }
+
     /// Puts messages in, and deals with a full queue as its policy says.
     pub(crate) fn push(&self, messages: &mut Handful, tally: &Tally) {
         let mut inner = lock(&self.inner);
+        tally.offered.add(messages.len() as u64);
         while let Some(message) = messages.next() {
             let bytes = message.payload.len();
             if !inner.fits(bytes, &self.options) {
@@ -145,7 +163,7 @@ impl Pipe {
                 }
             }
             if !inner.open {
-                return;
+                return tally.discarded.add(1 + messages.len() as u64);
             }
             // Under the lock: whoever takes it finds it counted.
             tally.delivered.count();
@@ -171,9 +189,8 @@ impl Pipe {
         tally: &Tally,
     ) -> (MutexGuard<'a, Inner>, bool) {
         if self.options.policy == Policy::Block {
-            inner = self.wait_for_room(inner, bytes);
-            let open = inner.open;
-            return (inner, open);
+            // If it was closed meanwhile, that is seen next.
+            return (self.wait_for_room(inner, bytes), true);
         }
         inner = self.give_way(inner, bytes);
         while !inner.fits(bytes, &self.options) {
@@ -229,7 +246,7 @@ impl Pipe {
     pub(crate) fn take(&self, until: Until) -> Result<Message<Payload>, Nothing> {
         let mut inner = self.wait_for_one(until)?;
         // There is one: the lock was held since that was seen.
-        let message = inner.next().map(Message::take);
+        let message = inner.next_taken().map(Message::take);
         self.leave(inner);
         message.ok_or(Nothing::Yet)
     }
@@ -241,7 +258,7 @@ impl Pipe {
         let mut bytes = 0;
         while messages.len() < most
             && bytes < MOST_BYTES_TAKEN
-            && let Some(message) = inner.next()
+            && let Some(message) = inner.next_taken()
         {
             bytes += message.payload.len();
             message.move_to(messages.add());

@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
+
 use crate::handful::Handful;
 use crate::pipe::Pipe;
 use crate::sync::lock;
@@ -104,6 +106,11 @@ impl Count {
         self.0.store(self.get() + 1, Ordering::Relaxed);
     }
 
+    /// Counts some, where only one thread does.
+    pub(crate) fn add(&self, some: u64) {
+        self.0.store(self.get() + some, Ordering::Relaxed);
+    }
+
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -113,6 +120,8 @@ impl Count {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     // These by the receiving thread alone.
+    pub(crate) offered: Count,
+    pub(crate) discarded: Count,
     pub(crate) delivered: Count,
     pub(crate) dropped_oldest: Count,
     pub(crate) dropped_newest: Count,
@@ -121,17 +130,54 @@ pub(crate) struct Tally {
     pub(crate) panics: Count,
 }
 
+impl Tally {
+    /// What is counted here; with nothing queued, all that was delivered is taken.
+    fn statistics(&self) -> SubscriptionStatistics {
+        let delivered = self.delivered.get();
+        SubscriptionStatistics {
+            offered: self.offered.get(),
+            delivered,
+            taken: delivered,
+            dropped_oldest: self.dropped_oldest.get(),
+            dropped_newest: self.dropped_newest.get(),
+            discarded: self.discarded.get(),
+            undecodable: self.undecodable.get(),
+            panics: self.panics.get(),
+            queued_messages: 0,
+            queued_bytes: 0,
+        }
+    }
+}
+
 /// What became of the messages that a subscription was offered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// Each message offered is in exactly one place of each equation:
+///
+/// - `offered == delivered + dropped_newest + discarded`, but for those that are being
+///   handed over at this very moment, at most a few hundred;
+/// - `delivered == taken + dropped_oldest + queued_messages`.
+///
+/// Of those taken, `undecodable` were no values. A listener offers each message that
+/// its [account](crate::ListenerStatistics::account) calls delivered to every
+/// subscription that is in force then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct SubscriptionStatistics {
+    /// Messages that the listener had for it.
+    pub offered: u64,
     /// Messages put into the queue, or given to the inline callback.
     pub delivered: u64,
-    /// Of these, dropped again because newer ones needed the room.
+    /// Of these, taken out by a consumer (by the thread of a callback, for it), or
+    /// given to the inline callback.
+    pub taken: u64,
+    /// Of these delivered, dropped again because newer ones needed the room.
     pub dropped_oldest: u64,
     /// Messages that found the queue full and were not put in.
     pub dropped_newest: u64,
-    /// Messages that were no value of the listener's type.
+    /// Messages that came when the subscription was ending.
+    pub discarded: u64,
+    /// Messages taken that were no value of the listener's type.
     pub undecodable: u64,
     /// Panics of the callback.
     pub panics: u64,
@@ -202,9 +248,11 @@ impl Route {
             Outlet::Pipe(pipe) => pipe.push(messages, &self.tally),
             Outlet::Inline(slot) => {
                 let mut slot = lock(slot);
+                self.tally.offered.add(messages.len() as u64);
                 if let Some(callback) = slot.as_mut() {
                     self.run(callback, messages);
                 }
+                self.tally.discarded.add(messages.len() as u64);
                 if self.is_stopped() {
                     self.discard(slot.take());
                 }
@@ -242,18 +290,15 @@ impl Route {
     }
 
     pub(crate) fn statistics(&self) -> SubscriptionStatistics {
-        let level = match &self.outlet {
-            Outlet::Pipe(pipe) => Some(pipe.level()),
-            Outlet::Inline(_) => None,
-        };
-        SubscriptionStatistics {
-            delivered: self.tally.delivered.get(),
-            dropped_oldest: self.tally.dropped_oldest.get(),
-            dropped_newest: self.tally.dropped_newest.get(),
-            undecodable: self.tally.undecodable.get(),
-            panics: self.tally.panics.get(),
-            queued_messages: level.map_or(0, |(messages, _)| messages),
-            queued_bytes: level.map_or(0, |(_, bytes)| bytes),
+        let counted = || self.tally.statistics();
+        match &self.outlet {
+            Outlet::Pipe(pipe) => pipe.account(|messages, bytes, taken| SubscriptionStatistics {
+                taken,
+                queued_messages: messages,
+                queued_bytes: bytes,
+                ..counted()
+            }),
+            Outlet::Inline(_) => counted(),
         }
     }
 }

@@ -3,8 +3,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What a broadcaster has sent so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// A listener that was there from the start and has heard the last message accounts for
+/// all of it: `numbers` is the sum of the [`Account`](crate::Account) of its stream, and
+/// of what it says to be [`unheard`](crate::SequenceCounts::unheard).
+///
+/// `Display` is for people: some lines, with what is not zero; `{:#}` is one line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct BroadcasterStatistics {
     /// Messages published whole: the kernel has all of each. A message that
@@ -32,8 +41,33 @@ pub struct BroadcasterStatistics {
     /// How often a message, or a train of them, was begun anew because the MTU
     /// fell; a message under a new number if some of it had gone out.
     pub restarted: u64,
-    /// Time spent waiting for the pacing.
+    /// Time spent waiting for the pacing. For serde: `paced_nanos`, in nanoseconds.
+    #[serde(rename = "paced_nanos", with = "nanos")]
     pub paced: Duration,
+}
+
+impl BroadcasterStatistics {
+    /// Numbers under which no message went out whole: publishing failed part of the
+    /// way, or was begun anew under another number, or accepted messages could not be
+    /// sent; or they wait for company still.
+    #[must_use]
+    pub const fn unfinished(&self) -> u64 {
+        self.numbers.saturating_sub(self.messages)
+    }
+}
+
+mod nanos {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_nanos)
+    }
 }
 
 /// The counters behind [`BroadcasterStatistics`].

@@ -15,6 +15,7 @@ use crate::error::PublishError;
 use crate::line::{Failure, Line, MOST_DATAGRAMS};
 use crate::sync::{lock, try_lock};
 use crate::tally::Tally;
+use crate::trace;
 use crate::train::Train;
 
 /// How often one message is begun anew because the MTU fell.
@@ -67,6 +68,7 @@ pub(crate) trait Upstream {
 
 impl Transmitter {
     pub(crate) fn new(stream: StreamId, sender: Sender, pacer: Pacer) -> Self {
+        trace::broadcaster_opened(stream, sender.group());
         Self {
             stream,
             datagram_len: AtomicUsize::new(sender.datagram_len()),
@@ -92,7 +94,11 @@ impl Transmitter {
 
     /// Lets nothing new in; `true` the first time.
     pub(crate) fn shut(&self) -> bool {
-        self.open.swap(false, Ordering::AcqRel)
+        let first = self.open.swap(false, Ordering::AcqRel);
+        if first {
+            trace::broadcaster_closing(self.stream);
+        }
+        first
     }
 
     /// Ends what is under way and closes the socket.

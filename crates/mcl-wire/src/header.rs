@@ -47,6 +47,37 @@ impl fmt::Display for StreamId {
     }
 }
 
+/// As text: many programs that read numbers keep 53 bits of them.
+#[cfg(feature = "serde")]
+impl serde::Serialize for StreamId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for StreamId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Hexadecimal;
+
+        impl serde::de::Visitor<'_> for Hexadecimal {
+            type Value = StreamId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("up to 16 hexadecimal digits")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<StreamId, E> {
+                let id = u64::from_str_radix(text, 16);
+                id.map(StreamId)
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_str(Hexadecimal)
+    }
+}
+
 /// What a datagram says before its frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]

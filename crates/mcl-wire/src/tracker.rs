@@ -53,6 +53,11 @@ impl Arrival {
 ///
 /// `received + missing == spanned` always.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[non_exhaustive]
 pub struct SequenceCounts {
     /// The first number seen since the last restart. A receiver that was there

@@ -45,6 +45,7 @@ fn flood(coalesce: Option<Duration>) -> (Account, u64) {
     let account = assert_account(stream, &sent, &heard);
     assert_eq!(sent.numbers, sent.messages, "all went out whole");
     assert_eq!(account.delivered, arrived.load(Ordering::Relaxed));
+    println!("{sent}\n\n{heard}\n");
     (account, heard.wire.messages.delivered_bytes)
 }
 
@@ -59,7 +60,6 @@ fn a_listener_that_cannot_keep_up_accounts_for_every_message() {
                 "nothing was lost: the test shows nothing"
             );
             assert!(account.delivered > 0 && bytes > 0);
-            println!("{account:?}");
         }
     });
 }

@@ -20,6 +20,7 @@
 //!   checksums, the environment, metadata, `Debug`, `Send`.
 //! - `idle`: nothing wakes while nothing arrives.
 //! - `rest`: what a listener keeps when nothing arrives any more.
+//! - `trace`: events for `tracing`, with the feature of that name.
 //! - `support`: a network of one's own, patience, child processes.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -47,3 +48,5 @@ mod rest;
 mod sizes;
 mod support;
 mod topics;
+#[cfg(feature = "tracing")]
+mod trace;

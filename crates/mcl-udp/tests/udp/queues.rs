@@ -26,13 +26,32 @@ fn publish(lens: &[usize]) {
     }
 }
 
+/// Whether each message offered is in one place.
+#[track_caller]
+fn adds_up(of: &SubscriptionStatistics) {
+    assert_eq!(
+        of.offered,
+        of.delivered + of.dropped_newest + of.discarded,
+        "{of:?}"
+    );
+    let queued = of.queued_messages as u64;
+    assert_eq!(
+        of.delivered,
+        of.taken + of.dropped_oldest + queued,
+        "{of:?}"
+    );
+}
+
 /// Waits until `offered` messages were put in or dropped.
 fn settled(queue: &Queue<Payload, mcl_udp::Raw>, offered: u64) -> SubscriptionStatistics {
     eventually("all were offered", || {
         let of = queue.statistics();
         of.delivered + of.dropped_newest == offered
     });
-    queue.statistics()
+    let of = queue.statistics();
+    assert_eq!(of.offered, offered);
+    adds_up(&of);
+    of
 }
 
 /// The first bytes of what is queued; checks that the counters add up before and
@@ -50,6 +69,8 @@ fn drain(queue: &Queue<Payload, mcl_udp::Raw>) -> Vec<u8> {
     assert_eq!((after.queued_messages, after.queued_bytes), (0, 0));
     assert_eq!(after.delivered, before.delivered);
     assert_eq!(after.delivered - after.dropped_oldest, queued);
+    assert_eq!(after.taken, before.taken + queued);
+    adds_up(&after);
     left.iter().map(|it| it[0]).collect()
 }
 
@@ -226,5 +247,36 @@ fn a_bound_of_no_messages_is_one_message() {
         publish(&[10; 5]);
         assert_eq!(settled(&queue, 5).dropped_oldest, 4);
         assert_eq!(drain(&queue), [4]);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn what_a_queue_was_offered_when_it_closed_is_accounted_for() {
+    in_network(|_| {
+        let listener = Listener::<u32>::open(&connection()).unwrap();
+        let queue = listener.queue_with(bounded(Policy::Block, 2, usize::MAX));
+        let raw = RawBroadcaster::open(&connection()).unwrap();
+        raw.publish(b"no value of type u32").unwrap();
+        eventually("it is queued", || queue.len() == 1);
+        assert!(matches!(
+            queue.try_recv(),
+            Err(TryRecvError::Undecodable(_))
+        ));
+        let of = queue.statistics();
+        assert_eq!((of.offered, of.taken, of.undecodable), (1, 1, 1));
+        adds_up(&of);
+
+        // One batch: they are handed over together, and the third finds no room.
+        let broadcaster = Broadcaster::<u32>::open(&connection()).unwrap();
+        broadcaster.publish_batch([1, 2, 3, 4]).unwrap();
+        eventually("the queue is full", || queue.len() == 2);
+        listener.close();
+        let of = queue.statistics();
+        assert_eq!((of.offered, of.delivered, of.queued_messages), (5, 3, 2));
+        assert_eq!(of.discarded, 2);
+        adds_up(&of);
+        assert_eq!(payloads(&queue, 2), [1, 2]);
+        adds_up(&queue.statistics());
     });
 }

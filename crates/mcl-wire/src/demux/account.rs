@@ -25,6 +25,11 @@ use crate::tracker::SequenceCounts;
 /// After a [restart](SequenceCounts::restarts) of the numbers, those that were leapt
 /// over are nowhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[non_exhaustive]
 pub struct Account {
     /// Came whole, well-formed and wanted, and was handed over.

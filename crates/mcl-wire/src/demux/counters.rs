@@ -62,6 +62,11 @@ impl From<FrameError> for Disposition {
 
 /// Datagrams by what became of them; one field per [`Disposition`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each field is the `Disposition` of its name")]
 pub struct DatagramCounts {
@@ -102,6 +107,25 @@ impl DatagramCounts {
             + self.stream_limit
     }
 
+    /// Each cause of not acting upon a datagram with its number, those that are 0 too.
+    /// The sum is [`dropped`](Self::dropped).
+    #[must_use]
+    pub const fn causes(&self) -> [(&'static str, u64); 11] {
+        [
+            ("not MCL", self.not_mcl),
+            ("version", self.version),
+            ("malformed header", self.malformed_header),
+            ("critical flag", self.critical_flag),
+            ("malformed frame", self.malformed_frame),
+            ("critical frame", self.critical_frame),
+            ("ignored stream", self.ignored_stream),
+            ("duplicate", self.duplicate),
+            ("stale", self.stale),
+            ("jump", self.jump),
+            ("stream limit", self.stream_limit),
+        ]
+    }
+
     #[inline]
     pub(crate) fn count(&mut self, disposition: Disposition) {
         let counter = match disposition {
@@ -138,6 +162,11 @@ pub(crate) enum FragmentFate {
 
 /// Frames of accepted datagrams by what became of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[non_exhaustive]
 pub struct FrameCounts {
     /// MESSAGE frames with a number not seen before.
@@ -221,6 +250,11 @@ impl FrameCounts {
 /// - `bodies() == whole + completed`, and
 ///   `bodies() == delivered + crc_mismatch + unclaimed + filtered + malformed()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[non_exhaustive]
 pub struct MessageCounts {
     /// Came in one MESSAGE frame.
@@ -252,10 +286,10 @@ pub struct MessageCounts {
     /// Payload bytes of these.
     pub delivered_bytes: u64,
     /// Body complete; its CRC-32C does not match, said the sink
-    /// ([`Verdict::CrcMismatch`](crate::Verdict::CrcMismatch)).
+    /// ([`Verdict::CrcMismatch`]).
     pub crc_mismatch: u64,
     /// Body complete and wanted by its topic, but there was nobody to take it, said
-    /// the sink ([`Verdict::Unclaimed`](crate::Verdict::Unclaimed)).
+    /// the sink ([`Verdict::Unclaimed`]).
     pub unclaimed: u64,
     /// Body complete; its topic was not wanted.
     pub filtered: u64,
@@ -373,6 +407,11 @@ impl AddAssign for MessageCounts {
 
 /// What streams that lost their place in the table take with them, added up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[non_exhaustive]
 pub struct DepartedCounts {
     /// How many streams.
@@ -385,6 +424,11 @@ pub struct DepartedCounts {
 
 /// The account of a [`Demux`](crate::Demux).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 #[non_exhaustive]
 pub struct Counters {
     /// Datagrams fed in; equals `datagrams.total()`.
@@ -407,6 +451,7 @@ pub struct Counters {
 
 /// The account of one stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct StreamReport {
     /// The stream.
