@@ -453,7 +453,7 @@ fn extras(criterion: &mut Criterion) {
         });
     });
     let mut group = criterion.benchmark_group("crc32c");
-    for size in SIZES {
+    for size in [64].into_iter().chain(SIZES) {
         let payload = vec![7; size];
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(size.to_string(), |bencher| {

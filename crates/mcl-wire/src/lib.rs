@@ -366,7 +366,10 @@
 //! stream is: what lies between is missing. Beyond 2^24 the sequence starts anew
 //! there, what was under reassembly is given up, and what lies between is not
 //! counted as missing (after RFC 3550, appendix A.1).
-//! Message numbers are judged the same way, with a window of 4096.
+//! Two forged numbers that agree leave the honest ones below the window: if 65 of
+//! these come in a row, nothing else of the stream between them and each 1 to 64
+//! above the one before, the sequence starts anew with the last of them. Message
+//! numbers are judged the same way, with a window of 4096.
 //!
 //! Frames of an accepted datagram:
 //!

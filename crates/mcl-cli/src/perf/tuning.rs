@@ -22,6 +22,9 @@ pub(super) struct Tuning {
     /// Let small messages share datagrams, held back at most so long
     #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1, default_missing_value = "100")]
     pub(super) coalesce: Option<u64>,
+    /// Have messages carry a CRC-32C, which listeners then check
+    #[arg(long)]
+    pub(super) crc: bool,
     /// Receive in a callback on the thread that drains the socket
     #[arg(long)]
     pub(super) inline: bool,
@@ -59,6 +62,7 @@ impl Tuning {
         let mut builder: BroadcasterSetup = RawBroadcaster::builder(connection)
             .hops(network.hops)
             .pacing(self.pacing())
+            .crc(self.crc)
             .max_message_len(size.max(DEFAULT_MAX_MESSAGE_LEN));
         if let Some(topic) = network.topic()? {
             builder = builder.topic(topic);

@@ -24,7 +24,7 @@ const TERMS: [(&str, usize); 6] = [
     // Buffers may be twice as long as the messages in them, and what the consumer has
     // given back waits for the next train.
     ("payloads in the queue and given back", 2 * QUEUE_BYTES),
-    // 1024 streams: an account of 1.3 KiB, a table of 64 messages, an entry in a map.
+    // 1024 streams: an account of 1.2 KiB, a table of 64 messages, an entry in a map.
     ("streams", 1024 * 5 * 512),
     // Blocks in use again and again, and one that each queued message may keep.
     ("blocks of small messages", 5 * MIB),
