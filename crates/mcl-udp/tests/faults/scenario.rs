@@ -52,6 +52,13 @@ impl Lab {
         self.cable.settle(Direction::Right).unwrap()
     }
 
+    /// Datagrams that reached the listener's host and are nowhere as yet.
+    fn unaccounted(&self, cable: &FaultCounts, heard: &Heard) -> u64 {
+        let kernel = self.kernel();
+        let counted = heard.fed + heard.foreign + kernel.checksum + kernel.buffer;
+        cable.given.saturating_sub(counted)
+    }
+
     fn kernel(&self) -> Kernel {
         let counter = |name| self.right.snmp6(name).unwrap();
         Kernel {
@@ -188,6 +195,12 @@ impl<'a> Pair<'a> {
     /// Ends the stream over a perfect cable, ends the processes, and compares
     /// the accounts.
     pub(crate) fn compare(mut self) -> Accounts {
+        // The marks must not find its receive buffer full.
+        let cable = self.lab.settle();
+        self.listener.until("it has caught up", |heard| {
+            let waiting = self.lab.unaccounted(&cable, heard);
+            waiting == 0 || cable.corrupted_anywhere > 0
+        });
         self.broadcaster.publish(AFTERWARDS, SHORTEST);
         let cable = self.lab.settle();
         let sent = self.broadcaster.end();
@@ -216,10 +229,9 @@ impl Accounts {
         listener: &mut Listening,
     ) -> Self {
         let heard = listener.until("all datagrams are accounted for", |heard| {
-            let (kernel, came) = (lab.kernel(), cable.given);
             let busy = heard.pending > 0 || heard.queued > 0;
             let all_came = match cable.corrupted_anywhere {
-                0 => heard.fed + heard.foreign + kernel.checksum + kernel.buffer >= came,
+                0 => lab.unaccounted(&cable, heard) == 0,
                 // What became of those with a damaged header, nobody says.
                 _ => heard.streams.iter().any(|it| it.numbers == sent[0].numbers),
             };

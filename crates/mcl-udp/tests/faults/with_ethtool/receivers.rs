@@ -38,7 +38,7 @@ fn a_slow_callback_loses_by_its_queue_alone() {
             heard.dropped_newest,
             accounts.missing()
         ),
-        recovery: "as soon as it keeps up; other subscriptions are not disturbed".into(),
+        recovery: "as soon as it keeps up".into(),
     }
     .print();
 }
