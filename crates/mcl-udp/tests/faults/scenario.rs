@@ -18,8 +18,8 @@ pub(crate) const HUNG: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many messages go before a scenario and after it, over a perfect cable: so
-/// that the listener knows where the stream begins and where it ends. The first
-/// number after a long gap is not believed before a second one comes.
+/// that the listener knows where the stream begins and where it ends. Where the stream
+/// is after a long gap, it knows from the second one on.
 const AFTERWARDS: u64 = 3;
 
 /// One scenario at a time: what the machine cannot carry would be lost besides.
@@ -319,11 +319,11 @@ impl Accounts {
         let missing = self.missing();
         let doubled = cable.duplicated + cable.duplicated_late;
         // A datagram the kernel drops may be a copy, or one that is damaged too.
-        assert!(missing <= by_cable + by_machine + heard.jump, "{self:#?}");
-        assert!(missing + by_machine >= by_cable + heard.jump, "{self:#?}");
+        assert!(missing <= by_cable + by_machine, "{self:#?}");
+        assert!(missing + by_machine >= by_cable, "{self:#?}");
         assert!(heard.duplicate <= doubled, "{self:#?}");
         assert!(heard.duplicate + by_machine >= doubled, "{self:#?}");
-        assert_eq!(heard.dropped, heard.duplicate + heard.jump, "{self:#?}");
+        assert_eq!(heard.dropped, heard.duplicate, "{self:#?}");
         if by_machine > 0 {
             println!("the machine itself lost {by_machine} datagrams");
         }
