@@ -130,8 +130,10 @@ impl SequenceCounts {
 pub struct SequenceTracker<const WORDS: usize = 16> {
     highest: u64,
     received: u64,
-    /// The last number, if it was not believed, and those before it in one piece.
-    candidate: Option<Candidate>,
+    /// The last number that was not believed.
+    candidate: Candidate,
+    /// Whether it was the last number of all: else it waits for nothing any more.
+    waits: bool,
     /// How many in a row before it were too old, each near the one before.
     stale_run: u32,
     started: bool,
@@ -141,13 +143,27 @@ pub struct SequenceTracker<const WORDS: usize = 16> {
     rest: SequenceCounts,
 }
 
-/// Numbers that followed one another and were not believed.
+/// A number that was not believed; if it was used all the same, with those before it
+/// that it follows.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
+    /// Above `last` if that was not used.
     first: u64,
     last: u64,
     /// What said the last one: what it says besides confirms nothing.
     source: u64,
+}
+
+impl Candidate {
+    const NONE: Self = Self {
+        first: u64::MAX,
+        last: 0,
+        source: 0,
+    };
+
+    const fn is_used(&self) -> bool {
+        self.first <= self.last
+    }
 }
 
 impl<const WORDS: usize> Default for SequenceTracker<WORDS> {
@@ -169,7 +185,8 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         Self {
             highest: 0,
             received: 0,
-            candidate: None,
+            candidate: Candidate::NONE,
+            waits: false,
             stale_run: 0,
             started: false,
             seen: [0; WORDS],
@@ -261,7 +278,8 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 
     fn start(&mut self, number: u64) {
         self.started = true;
-        self.candidate = None;
+        self.candidate = Candidate::NONE;
+        self.waits = false;
         self.seen = [0; WORDS];
         self.mark(number);
         self.rest.first = number;
@@ -271,7 +289,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 
     #[inline]
     fn ahead(&mut self, number: u64, ahead: u64) -> Arrival {
-        self.candidate = None;
+        self.waits = false;
         if ahead > 1 {
             self.forget(ahead);
         }
@@ -292,7 +310,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         if age >= Self::WINDOW {
             return self.stale(number, source);
         }
-        self.candidate = None;
+        self.waits = false;
         if !self.mark(number) {
             add(&mut self.rest.duplicate, 1);
             return Arrival::Duplicate;
@@ -308,7 +326,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 
     #[cold]
     fn stale(&mut self, number: u64, source: u64) -> Arrival {
-        let before = self.candidate;
+        let before = self.waiting();
         let step = before.and_then(|it| number.checked_sub(it.last));
         let other = before.is_some_and(|it| it.source != source);
         self.stale_run = match step {
@@ -327,33 +345,36 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         Arrival::Stale
     }
 
+    /// What the next number may confirm.
+    fn waiting(&self) -> Option<Candidate> {
+        self.waits.then_some(self.candidate)
+    }
+
     /// A number beyond the window, which another one nearby may confirm, or may have
     /// been waiting for.
     #[cold]
     fn leap(&mut self, number: u64, source: u64) -> Arrival {
-        let Some(near) = self.leapt_near(number) else {
-            self.suspect(number, source);
-            add(&mut self.rest.apart, 1);
-            return Arrival::Leap;
-        };
-        if (near.first..=near.last).contains(&number) {
+        let last = self.candidate;
+        if (last.first..=last.last).contains(&number) {
             add(&mut self.rest.duplicate, 1);
             return Arrival::Duplicate;
         }
-        if near.source == source {
-            self.suspect(number, source);
-            add(&mut self.rest.apart, 1);
-            return Arrival::Leap;
+        if let Some(near) = self.leapt_near(number).filter(|it| it.source != source) {
+            return self.follow(number, near);
         }
-        self.follow(number, near)
+        let goes_on = self.waits && last.source == source;
+        let goes_on = goes_on && last.is_used() && last.last.checked_add(1) == Some(number);
+        self.suspect(number, source);
+        self.candidate.first = if goes_on { last.first } else { number };
+        add(&mut self.rest.apart, 1);
+        Arrival::Leap
     }
 
-    /// What leapt just before, as far as it is in one window with `number`.
+    /// What leapt just before, if it is in one window with `number`.
     fn leapt_near(&self, number: u64) -> Option<Candidate> {
-        let last = self.candidate?.last;
-        let leapt = last.checked_sub(self.highest)? > Self::WINDOW;
-        let near = leapt && number.abs_diff(last) < Self::WINDOW;
-        self.candidate.filter(|_| near)
+        let near = self.waiting().filter(Candidate::is_used)?;
+        let leapt = near.last.checked_sub(self.highest)? > Self::WINDOW;
+        (leapt && number.abs_diff(near.last) < Self::WINDOW).then_some(near)
     }
 
     /// The sequence goes where `number` and those in `apart` are.
@@ -362,7 +383,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         let top = number.max(apart.last);
         self.forget(top.saturating_sub(before));
         self.highest = top;
-        self.candidate = None;
+        self.waits = false;
         // What is out of the window by now is counted as what it is: seen.
         let count = apart.last.saturating_sub(apart.first).saturating_add(1);
         for at in apart.first.max(top.saturating_sub(Self::WINDOW - 1))..=apart.last {
@@ -390,23 +411,19 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 
     /// Whether `number` follows the last one closely, which was not believed.
     fn is_confirmed_by(&self, number: u64, source: u64) -> bool {
-        self.candidate.is_some_and(|it| {
+        self.waiting().is_some_and(|it| {
             let distance = number.checked_sub(it.last);
             it.source != source && matches!(distance, Some(1..=RESTART_WINDOW))
         })
     }
 
     fn suspect(&mut self, number: u64, source: u64) {
-        let first = match self.candidate {
-            Some(it) if it.source == source && it.last.checked_add(1) == Some(number) => it.first,
-            _ => number,
-        };
-        let last = number;
-        self.candidate = Some(Candidate {
-            first,
-            last,
+        self.waits = true;
+        self.candidate = Candidate {
+            first: u64::MAX,
+            last: number,
             source,
-        });
+        };
     }
 
     /// Marks `number` as seen; `false` if it was already.
@@ -579,6 +596,8 @@ mod tests {
             assert_eq!(tracker.observe(number), Arrival::Leap);
         }
         assert_eq!(tracker.observe(1), Arrival::New);
+        // It waits for nothing any more, but was used.
+        assert_eq!(tracker.observe(5000), Arrival::Duplicate);
         assert_eq!(tracker.observe(5001), Arrival::Leap);
         assert_eq!(tracker.counts().apart, 4);
     }
@@ -653,7 +672,8 @@ mod tests {
         apart: BTreeSet<u64>,
         first: u64,
         /// The last that leapt, in one piece, and what said so.
-        leapt: Option<(BTreeSet<u64>, u64)>,
+        leapt: (BTreeSet<u64>, u64),
+        waits: bool,
     }
 
     impl Model {
@@ -666,8 +686,9 @@ mod tests {
             if number > highest + 1024 {
                 return self.leap(number, source, highest);
             }
-            self.leapt = None;
+            self.waits = false;
             if number + 1024 <= highest {
+                self.leapt.0.clear();
                 return Arrival::Stale;
             }
             match (self.seen.insert(number), number) {
@@ -682,21 +703,21 @@ mod tests {
         }
 
         fn leap(&mut self, number: u64, source: u64, highest: u64) -> Arrival {
-            let last = self.leapt.take();
-            let near = |all: &BTreeSet<u64>| all.last().unwrap().abs_diff(number) < 1024;
-            let (mut all, by) = last.filter(|(all, _)| near(all)).unwrap_or_default();
-            if all.contains(&number) {
-                self.leapt = Some((all, by));
+            if self.leapt.0.contains(&number) {
                 return Arrival::Duplicate;
             }
-            if all.is_empty() || by == source {
-                let follows = all.last().is_some_and(|last| last + 1 == number);
+            let (mut all, by) = core::mem::take(&mut self.leapt);
+            let last = all.last().copied().filter(|_| self.waits);
+            self.waits = true;
+            if by == source || last.is_none_or(|last| last.abs_diff(number) >= 1024) {
+                let follows = by == source && last.is_some_and(|last| last + 1 == number);
                 all.retain(|_| follows);
                 all.insert(number);
                 self.apart.insert(number);
-                self.leapt = Some((all, source));
+                self.leapt = (all, source);
                 return Arrival::Leap;
             }
+            self.waits = false;
             all.insert(number);
             let missing = all.last().unwrap() - highest - all.len() as u64;
             for number in all {

@@ -285,10 +285,10 @@ impl Run {
         }
     }
 
-    /// Whether damage has led a stream to begin anew.
+    /// Whether damage has led a stream to begin anew, or put several numbers far off.
     fn began_again(&self, stream: StreamId) -> bool {
         let report = self.demux.stream(stream).unwrap();
-        self.mode == Mode::Mauled && report.numbers.restarts > 0
+        self.mode == Mode::Mauled && (report.numbers.restarts > 0 || report.numbers.apart > 1)
     }
 
     fn audit(&self) {

@@ -1,11 +1,12 @@
 //! The library as the other judge: both read the same datagrams, and must find the same in them.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use mcl_wire::{Demux, Header, Limits, Received, Sink, StreamId};
+use mcl_wire::{Arrival, Demux, Header, Limits, Received, SequenceTracker, Sink, StreamId};
 
 use crate::damage::{Dice, corrupt};
 use crate::pcap::{Packet, capture};
@@ -72,12 +73,15 @@ fn disposition(packet: &[Shown]) -> &str {
     shown.map_or("NotMcl", |it| it.show.as_str())
 }
 
-/// The messages shown that a listener would get. The library leaves the CRC to its user; what is
+/// The messages shown that a listener would get: none of a datagram that it drops. The library leaves the CRC to its user; what is
 /// said of the datagram's number is not the message's.
 fn delivered(packet: &[Shown]) -> Vec<Message> {
+    if disposition(packet) != "Accepted" {
+        return Vec::new();
+    }
     let mut messages = pdml::messages(packet);
     for message in &mut messages {
-        let of_others = ["crc_differs", "restart", "missing"];
+        let of_others = ["crc_differs", "restart", "missing", "leap"];
         let problems = &mut message.problems;
         problems.retain(|it| !of_others.contains(&it.as_str()));
         message.encoding = None;
@@ -142,6 +146,47 @@ fn fragment(header: Header, number: u64, dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
+/// A datagram of whole messages, of which each says its number.
+fn whole(header: Header, numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    let mut bytes = header.encode().to_vec();
+    for number in numbers {
+        bytes.extend([1, 0x10, 0, 12]);
+        bytes.extend(number.to_be_bytes());
+        bytes.extend([0; 4]);
+    }
+    bytes
+}
+
+/// What is to be said of a sequence number besides the disposition.
+fn remark(arrival: Arrival) -> Option<(&'static str, Option<u64>)> {
+    match arrival {
+        Arrival::Gap { missing } => Some(("missing", Some(missing))),
+        Arrival::Duplicate => Some(("duplicate", None)),
+        Arrival::Stale => Some(("stale", None)),
+        Arrival::Leap => Some(("leap", None)),
+        Arrival::Jump => Some(("jump", None)),
+        Arrival::Restarted => Some(("restart", None)),
+        _ => None,
+    }
+}
+
+/// What is said of the sequence number of a datagram without frames.
+fn remarked(packet: &[Shown]) -> Option<(&str, Option<u64>)> {
+    let shown = |name| packet.iter().find(|it| it.name == name);
+    let missing = shown("mcl.missing").map(|it| it.show.parse().unwrap());
+    shown("mcl.problem").map(|it| (it.show.as_str(), missing))
+}
+
+/// The sequence goes where two say, and comes back when 65 are elsewhere: of which some are
+/// missing, some come twice; and not before, when others are between them.
+fn led_astray() -> Vec<u64> {
+    let mut sequence = vec![7, 9_000, 9_000, 8_500];
+    sequence.extend((8..8 + 50).chain([9_001]));
+    sequence.extend((60..60 + 64 * 2).step_by(2).flat_map(|at| [at, at]));
+    sequence.extend([188, 189, 187, 187 + 1025, 187 + 1026, 188]);
+    sequence
+}
+
 /// Whole messages and fragments whose numbers are late, early, repeated and far off.
 fn messages_of(stream: u64, dice: &mut Dice) -> Vec<Vec<u8>> {
     let (mut sequence, mut number, mut in_parts) = (1_u64 << 41, 1_u64 << 40, 1_u64 << 40);
@@ -153,12 +198,11 @@ fn messages_of(stream: u64, dice: &mut Dice) -> Vec<Vec<u8>> {
         };
         let header = Header::new(StreamId(stream), sequence);
         if dice.below(3) == 0 {
+            // Several do not confirm each other, however far they are.
             number = next_number(number, dice);
-            let mut bytes = header.encode().to_vec();
-            bytes.extend([1, 0x10, 0, 12]);
-            bytes.extend(number.to_be_bytes());
-            bytes.extend([0; 4]);
-            datagrams.push(bytes);
+            let to = number + dice.below(4) as u64;
+            datagrams.push(whole(header, number..=to));
+            number = to;
         } else {
             if dice.below(6) == 0 {
                 in_parts = next_number(number, dice);
@@ -208,6 +252,49 @@ mod with_tshark {
         fs::remove_file(file).unwrap();
     }
 
+    /// Of what waits until another datagram confirms it, nothing is forgotten.
+    #[test]
+    #[ignore = "needs tshark: cargo xtask test"]
+    fn message_numbers_far_ahead_are_judged_alike() {
+        let (far, further) = (1_u64 << 23, 1_u64 << 40);
+        let mut said: Vec<Vec<u64>> = vec![
+            vec![0],
+            (far..far + 100).collect(),
+            vec![far + 50, far + 99, far + 100],
+            (far..=far + 101).rev().collect(),
+            vec![1],
+            (further..further + 100).collect(),
+            vec![further + 100],
+            (further..=further + 100).collect(),
+            (further + 10_000..further + 10_002).collect(),
+            vec![further + 10_002],
+            (further + 200..further + 300).collect(),
+        ];
+        said.extend((further + 300..further + 370).map(|at| vec![at]));
+        let numbered = (0..).zip(&said);
+        let datagrams: Vec<_> = numbered
+            .map(|(at, numbers)| whole(Header::new(StreamId(3), at), numbers.iter().copied()))
+            .collect();
+        let file = as_capture("far.pcap", &datagrams, |_| 1);
+        let packets = pdml::read(&file, &[]);
+        assert_eq!(packets.len(), datagrams.len());
+        let mut listener = listener();
+        for (at, (datagram, packet)) in datagrams.iter().zip(&packets).enumerate() {
+            let mut inbox = Inbox::default();
+            let _ = listener.datagram(Duration::ZERO, datagram, &mut inbox);
+            assert_eq!(delivered(packet), inbox.0, "packet {}", at + 1);
+        }
+        let frames = listener.counters().frames;
+        let refused = [
+            frames.message_duplicate,
+            frames.message_jump,
+            frames.message_stale,
+        ];
+        // Behind until the 64th that is closely above another datagram's.
+        assert_eq!(refused, [2 + 101 + 1, 100, 1 + 100 + 63], "{frames:?}");
+        fs::remove_file(file).unwrap();
+    }
+
     #[test]
     #[ignore = "needs tshark: cargo xtask test"]
     fn damaged_datagrams_are_judged_alike() {
@@ -222,7 +309,7 @@ mod with_tshark {
         let file = as_capture("alike.pcap", &datagrams, |at| u16::try_from(at).unwrap());
         let packets = pdml::read(&file, &[]);
         assert_eq!(packets.len(), datagrams.len());
-        let mut met = std::collections::BTreeMap::<String, usize>::new();
+        let mut met = BTreeMap::<String, usize>::new();
         for (datagram, packet) in datagrams.iter().zip(&packets) {
             let mut inbox = Inbox::default();
             let judged = listener().datagram(Duration::ZERO, datagram, &mut inbox);
@@ -253,31 +340,43 @@ mod with_tshark {
     fn sequence_numbers_are_judged_alike() {
         let mut dice = Dice(6);
         let mut sequence = 1 << 40;
-        let mut datagrams = Vec::new();
+        let mut numbers = Vec::new();
         for at in 0..3_000 {
             sequence = next_number(sequence, &mut dice);
             // Ten streams one after the other, each beginning somewhere.
-            let stream = StreamId(7 + at / 300);
-            datagrams.push(Header::new(stream, sequence).encode().to_vec());
+            numbers.push((7 + at / 300, sequence));
         }
+        numbers.extend(led_astray().into_iter().map(|it| (1, it)));
+        let datagrams: Vec<_> = numbers
+            .iter()
+            .map(|(stream, at)| Header::new(StreamId(*stream), *at).encode().to_vec())
+            .collect();
         let file = as_capture("sequence.pcap", &datagrams, |_| 1);
         let packets = pdml::read(&file, &[]);
         assert_eq!(packets.len(), datagrams.len());
         let mut listener = listener();
-        let mut met = std::collections::BTreeMap::<String, usize>::new();
+        let mut trackers = BTreeMap::<u64, SequenceTracker>::new();
+        let mut met = BTreeMap::<String, usize>::new();
         for (at, (datagram, packet)) in datagrams.iter().zip(&packets).enumerate() {
             let judged = listener.datagram(Duration::ZERO, datagram, &mut Inbox::default());
-            let judged = format!("{judged:?}");
-            assert_eq!(
-                disposition(packet),
-                judged,
-                "packet {}: {}",
-                at + 1,
-                hex(datagram)
-            );
-            *met.entry(judged).or_default() += 1;
+            let (stream, sequence) = numbers[at];
+            let place = format!("packet {}: {sequence} of {stream}", at + 1);
+            assert_eq!(disposition(packet), format!("{judged:?}"), "{place}");
+            let arrival = trackers.entry(stream).or_default().observe(sequence);
+            assert_eq!(remarked(packet), remark(arrival), "{place}");
+            let kind = remark(arrival).map_or("new", |(kind, _)| kind);
+            *met.entry(kind.to_owned()).or_default() += 1;
         }
-        for kind in ["Accepted", "Duplicate", "Stale", "Jump"] {
+        assert_eq!(trackers[&1].counts().restarts, 1);
+        for kind in [
+            "new",
+            "missing",
+            "leap",
+            "duplicate",
+            "stale",
+            "jump",
+            "restart",
+        ] {
             assert!(met.get(kind).is_some_and(|it| *it > 50), "{kind}: {met:?}");
         }
         fs::remove_file(file).unwrap();
