@@ -7,6 +7,7 @@ use mcl_udp::Account;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
+use super::detail::wrap;
 use super::figures::{age, bandwidth, bars, bytes, count, rate, seconds};
 use super::sources::Row;
 use crate::view;
@@ -99,7 +100,7 @@ impl Column {
 
     pub(super) fn cell(self, row: &Row, now: SystemTime, width: u16) -> Line<'static> {
         let text = match self {
-            Self::Topic => view::topic(row.key.topic.as_deref()).into_owned(),
+            Self::Topic => topic(row, usize::from(width)),
             Self::Connection => (row.key.connection + 1).to_string(),
             Self::Stream => short_stream(row),
             Self::Rate => rate(row.figures.rate),
@@ -162,6 +163,17 @@ impl Column {
         let shown = Self::ALL.into_iter().filter(|it| chosen.contains(it));
         shown.map(of).collect()
     }
+}
+
+/// With a sign if it does not fit.
+fn topic(row: &Row, width: usize) -> String {
+    let topic = view::topic(row.key.topic.as_deref());
+    if Line::raw(&*topic).width() <= width {
+        return topic.into_owned();
+    }
+    let mut shown = wrap(&topic, width - 1).swap_remove(0);
+    shown.push('…');
+    shown
 }
 
 /// Half of it: enough to tell streams apart by eye. The pane has the whole.

@@ -28,12 +28,13 @@ pub(super) fn detail(
 ) -> (String, Vec<String>) {
     let topic = view::topic(row.key.topic.as_deref());
     let title = format!("{topic}  {}", row.key.stream);
-    let mut first = named("payload", &payload(row), width);
+    let room_beside = width.saturating_sub(NAMES).max(1);
+    let mut first = named("payload", wrap(&payload(row), room_beside));
     // A long one must not hide the figures: it goes on after them.
     let rest = first.split_off(first.len().min((room / 3).max(2)));
     let mut lines = first;
     for (name, text) in fields(row, snapshot, width) {
-        lines.extend(named(name, &text, width));
+        lines.extend(named(name, fold(&text, room_beside)));
     }
     if !rest.is_empty() {
         lines.push("payload, the rest of it".to_owned());
@@ -42,15 +43,13 @@ pub(super) fn detail(
     (title, lines)
 }
 
-/// A name, and beside it a text on as many lines as it needs.
-fn named(name: &str, text: &str, width: usize) -> Vec<String> {
-    let room = width.saturating_sub(NAMES).max(1);
-    let lines = wrap(text, room).into_iter().enumerate();
+/// A name, and a text beside it.
+fn named(name: &str, text: Vec<String>) -> Vec<String> {
     let line = |(at, part)| {
         let name = if at == 0 { name } else { "" };
         format!("{name:<NAMES$}{part}")
     };
-    lines.map(line).collect()
+    text.into_iter().enumerate().map(line).collect()
 }
 
 fn fields(row: &Row, snapshot: &Snapshot, width: usize) -> Vec<(&'static str, String)> {
@@ -85,7 +84,10 @@ fn payload(row: &Row) -> String {
     let form = form.name();
     match whole {
         true => format!("{size} {form}: {text}"),
-        false => format!("{size}, its beginning {form} (the next one is kept whole): {text}…"),
+        false => {
+            let kept = bytes(last.payload.len() as f64);
+            format!("{size}, of which {kept} were kept (the next one whole), {form}: {text}…")
+        }
     }
 }
 
@@ -263,7 +265,7 @@ mod tests {
         assert_eq!(wrap("abcdef", 4), ["abcd", "ef"]);
         assert_eq!(wrap("日本語", 4), ["日本", "語"]);
         assert_eq!(wrap("", 4), [""]);
-        assert_eq!(fold("ab cd  e fghijk", 5), ["ab cd", " e", "fghij", "k"]);
+        assert_eq!(fold("ab cd  e fghijk", 5), ["ab cd", "e", "fghij", "k"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::detail::{detail, fold};
 use super::figures::{bandwidth, count, rate};
 use super::model::{Model, Pane};
 use super::sources::{Row, Status};
+use crate::output::counted;
 use crate::view;
 
 /// What is needed at least.
@@ -84,10 +85,10 @@ fn heading(model: &Model) -> Line<'static> {
     if model.is_paused() {
         text += "  PAUSED";
     }
-    text += &format!("  by {} {}", model.sort.name(), arrow(model));
     if !model.filter().is_empty() {
         text += &format!("  filter: {}", view::escaped(model.filter()));
     }
+    text += &format!("  by {} {}", model.sort.name(), arrow(model));
     Line::from(text).bold()
 }
 
@@ -123,6 +124,9 @@ fn connection(number: &str, status: &Status) -> Line<'static> {
         rate(status.rate),
         bandwidth(status.bandwidth)
     ))];
+    if status.interface_lost {
+        spans.push(alarming("NO INTERFACE  ".to_owned(), true));
+    }
     let lost = format!("{} lost", count(status.lost));
     spans.push(alarming(lost, status.lost > 0));
     if status.unlisted > 0 {
@@ -133,8 +137,8 @@ fn connection(number: &str, status: &Status) -> Line<'static> {
         spans.push(alarming(format!("  {} kernel drops", count(drops)), true));
     }
     spans.push(Span::raw("  "));
-    spans.push(alarming(status.name.clone(), status.interface_lost));
-    spans.push(Span::raw(format!("  {} streams", status.streams)));
+    let streams = counted(status.streams as u64, "stream");
+    spans.push(Span::raw(format!("{}  {streams}", status.name)));
     Line::from(spans)
 }
 
@@ -373,8 +377,8 @@ mod tests {
         judge("help", &mut model);
         press(&mut model, "jjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjj");
         let end = screen(&mut model, (40, 12));
-        assert!(end.contains("the last message came."), "{end}");
-        assert!(!end.contains(" more "), "{end}");
+        assert!(end.contains("LAST is how long ago"), "{end}");
+        assert!(!end.contains(" more ") && end.contains("came."), "{end}");
     }
 
     #[test]

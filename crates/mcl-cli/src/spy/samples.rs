@@ -77,7 +77,7 @@ fn rows() -> Vec<Row> {
     (account.missing, account.stranded, account.expired) = (1257, 15, 1);
     camera.account = Some(account);
     // Once, long ago, and by a sender that gives no time.
-    let mut config = row(Some("config"), 2, 0.0, &[], &[]);
+    let mut config = row(Some("config/of/日本語/long"), 2, 0.0, &[], &[]);
     config.last = now() - Duration::from_secs(4000);
     config.history = vec![0.0; HISTORY];
     config.figures.intervals = Spread::NONE;

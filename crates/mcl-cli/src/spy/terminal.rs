@@ -1,6 +1,7 @@
 //! The terminal: taken over, drawn on, given back.
 
 use std::io::{self, IsTerminal};
+use std::thread;
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
@@ -59,7 +60,71 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // There is nobody left to tell.
-        let _ = ratatui::try_restore();
+        // After a panic it was done before the message; once more would put the cursor
+        // back where it was, above the message.
+        if !thread::panicking() {
+            // There is nobody left to tell.
+            let _ = ratatui::try_restore();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::process::Command;
+    use std::thread::sleep;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Set for the process on whose terminal a panic is to be seen.
+    const ROLE: &str = "SPY_PANICS_ON_A_TERMINAL";
+
+    /// Run by the test below, in a terminal.
+    #[test]
+    fn panics_on_a_terminal() {
+        if env::var_os(ROLE).is_some() {
+            let mut screen = Screen::open().unwrap();
+            screen.draw(&mut Model::default()).unwrap();
+            panic!("as it was meant to");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs tmux: cargo xtask test"]
+    fn with_tmux_a_panic_is_read_on_a_terminal_that_works() {
+        let socket = env::temp_dir().join(format!("mcl-panic-{}", std::process::id()));
+        let tmux = |arguments: &[&str]| {
+            let mut tmux = Command::new("tmux");
+            tmux.args(["-u", "-f", "/dev/null", "-S"]).arg(&socket);
+            let output = tmux.env_remove("TMUX").args(arguments).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let program = env::current_exe().unwrap();
+        let line = format!(
+            "{ROLE}=1 {} --exact spy::terminal::tests::panics_on_a_terminal --nocapture; stty -a; \
+             echo ended; exec sleep 60",
+            program.display()
+        );
+        tmux(&["new-session", "-d", "-x", "150", "-y", "40", &line]);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let screen = loop {
+            let screen = tmux(&["capture-pane", "-p", "-S", "-100"]);
+            if screen.contains("ended") || Instant::now() > deadline {
+                break screen;
+            }
+            sleep(Duration::from_millis(50));
+        };
+        let state = tmux(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"]);
+        tmux(&["kill-server"]);
+        let _ = std::fs::remove_file(&socket);
+        assert!(screen.contains("as it was meant to"), "{screen}");
+        assert!(
+            screen.contains(" icanon") && screen.contains(" echo "),
+            "{screen}"
+        );
+        assert!(!screen.contains("nothing has arrived"), "{screen}");
+        assert_eq!(state.trim(), "0 1", "{screen}");
     }
 }
