@@ -156,8 +156,10 @@ fn draw_body(frame: &mut Frame<'_>, body: Rect, model: &mut Model) {
         Pane::Help => (Rect::ZERO, body),
         Pane::Detail if body.height < TALL => (Rect::ZERO, body),
         Pane::Detail => {
-            let halves = [Constraint::Fill(1), Constraint::Fill(1)];
-            let [above, below] = Layout::vertical(halves).areas(body);
+            // The table needs no more than its rows.
+            let rows = u16::try_from(model.len().max(1) + 1).unwrap_or(u16::MAX);
+            let table = Constraint::Length(rows.min(body.height / 2));
+            let [above, below] = Layout::vertical([table, Constraint::Fill(1)]).areas(body);
             (above, below)
         }
     };
