@@ -62,7 +62,7 @@ fn fields(row: &Row, snapshot: &Snapshot, width: usize) -> Vec<(&'static str, St
         ("sender", sender(row, snapshot)),
     ];
     if let Some(last) = &row.message {
-        fields.push(("message", message(last)));
+        fields.push(("message", message(row, last)));
         fields.push(("published", published(last, row.last)));
     }
     fields.push(("received", moment(row.last, snapshot.time)));
@@ -179,15 +179,15 @@ fn sender(row: &Row, snapshot: &Snapshot) -> String {
     format!("{} to {connection}", row.sender)
 }
 
-fn message(last: &Last) -> String {
+fn message(row: &Row, last: &Last) -> String {
     let schema = match last.schema {
         Some(schema) => format!("{schema:#018x}"),
         None => "none".into(),
     };
     let interface = last.interface.map_or(0, std::num::NonZeroU32::get);
     format!(
-        "number {}, schema {schema}, by interface {interface}",
-        last.number
+        "number {}, encoding {}, schema {schema}, by interface {interface}",
+        last.number, row.encoding
     )
 }
 

@@ -108,7 +108,10 @@ fn connections(model: &Model) -> Vec<Line<'static>> {
     };
     let several = all.len() > 1;
     let line = |(at, status): (usize, &Status)| {
-        let number = several.then(|| format!("{} ", at + 1)).unwrap_or_default();
+        let number = match several {
+            true => format!("{} ", at + 1),
+            false => String::new(),
+        };
         connection(&number, status)
     };
     let mut lines: Vec<Line<'_>> = all.iter().take(shown).enumerate().map(line).collect();

@@ -81,9 +81,9 @@ pub(super) fn bars(values: &[f32], width: usize) -> String {
     let shown = &values[values.len().saturating_sub(width)..];
     let highest = shown.iter().copied().fold(0.0, f32::max);
     let bar = |value: &f32| match value / highest {
+        part if part > 0.0 => BARS[((part * 8.0).ceil() as usize).clamp(1, 8) - 1],
         // Also if all are zero.
-        part if !(part > 0.0) => ' ',
-        part => BARS[((part * 8.0).ceil() as usize).clamp(1, 8) - 1],
+        _ => ' ',
     };
     let bars: String = shown.iter().map(bar).collect();
     format!("{bars:>width$}")
