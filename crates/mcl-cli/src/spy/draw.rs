@@ -25,6 +25,9 @@ const TALL: u16 = 20;
 /// The most lines that connections take.
 const MOST_CONNECTIONS: usize = 4;
 
+/// The most lines that something that has happened takes.
+const MOST_NEWS: usize = 3;
+
 const HELP: &str = "\
 q, Ctrl-C     quit
 up, down, PgUp, PgDn, Home, End  (j k g G)   select a row
@@ -51,19 +54,19 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
         return draw_too_small(frame, area);
     }
     let connections = connections(model);
-    let below = u16::from(model.typing || model.news().is_some());
-    let [title, above, body, status, keys] = Layout::vertical([
+    let news = status(model, usize::from(area.width));
+    let [title, above, body, below, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(connections.len() as u16),
         Constraint::Fill(1),
-        Constraint::Length(below),
+        Constraint::Length(news.len() as u16),
         Constraint::Length(1),
     ])
     .areas(area);
     frame.render_widget(Paragraph::new(heading(model)).reversed(), title);
     frame.render_widget(Paragraph::new(connections), above);
     draw_body(frame, body, model);
-    frame.render_widget(status_line(model), status);
+    frame.render_widget(Paragraph::new(news), below);
     frame.render_widget(key_line(model, keys.width), keys);
 }
 
@@ -267,11 +270,15 @@ fn draw_pane(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
     frame.render_widget(Paragraph::new(shown).block(block), area);
 }
 
-fn status_line(model: &Model) -> Line<'_> {
+/// The filter being typed, or what has happened: with its remedy that may be long.
+fn status(model: &Model, width: usize) -> Vec<Line<'static>> {
     match (model.typing, model.news()) {
-        (true, _) => Line::from(format!("/{}_", view::escaped(model.filter()))).bold(),
-        (false, Some(news)) => Line::from(news).yellow(),
-        (false, None) => Line::default(),
+        (true, _) => vec![Line::from(format!("/{}_", view::escaped(model.filter()))).bold()],
+        (false, Some(news)) => {
+            let lines = fold(news, width).into_iter().take(MOST_NEWS);
+            lines.map(|line| Line::from(line).yellow()).collect()
+        }
+        (false, None) => Vec::new(),
     }
 }
 
@@ -389,7 +396,8 @@ mod tests {
     #[test]
     fn what_is_filtered_sorted_paused_and_said_is_seen() {
         let mut model = samples::model();
-        model.say("22:54:39 interface br0 lost: it is gone".into());
+        let remedy = "run `ip link set dev br0 up`";
+        model.say(format!("22:54:39 interface br0 lost: it is down; {remedy}"));
         press(&mut model, "ssr/IM");
         judge("typing", &mut model);
         press(&mut model, "\n");

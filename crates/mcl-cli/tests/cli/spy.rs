@@ -104,19 +104,30 @@ impl<'a> Terminal<'a> {
         self.until(text, |screen| screen.contains(text))
     }
 
-    /// Sends a signal to what the shell runs.
-    fn signal(&self, signal: &str) {
+    /// What the shell runs.
+    fn child(&self) -> String {
         let shell = self.value("#{pane_pid}");
-        let children = format!("/proc/{shell}/task/{shell}/children");
-        let child = fs::read_to_string(children).unwrap();
-        let kill = format!("kill {signal} {child}");
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
+        let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
+        children.unwrap().trim().to_owned()
+    }
+
+    fn signal(&self, signal: &str) {
+        let kill = format!("kill {signal} {}", self.child());
+        let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Processor time that it has used so far, in hundredths of a second.
+    fn processor_time(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child())).unwrap();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        // User and system time, proc(5).
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
     /// Judges that the terminal is the shell's again, as it was.
@@ -457,6 +468,21 @@ fn with_tmux_more_topics_than_are_kept_are_counted() {
     assert!(list.wait().unwrap().success(), "{listed}");
     let remark = "beyond 4096 not listed (`--topic` chooses)";
     assert!(listed.contains(remark), "{listed}");
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn with_tmux_it_hardly_works_while_nothing_happens() {
+    let namespace = network();
+    let terminal = Terminal::spying(&namespace, GROUP);
+    terminal.shows("nothing has arrived so far");
+    let before = terminal.processor_time();
+    sleep(Duration::from_secs(4));
+    let used = terminal.processor_time() - before;
+    assert!(used <= 20, "{used} hundredths of a second in 4 s");
+    // And is there at once.
+    terminal.press(&["?"]);
+    terminal.shows("scroll the detail");
 }
 
 #[test]
