@@ -439,4 +439,33 @@ mod tests {
         assert_eq!((latencies.count, latencies.mean), (2, -0.125));
         assert_eq!((latencies.min, latencies.max), (-0.5, 0.25));
     }
+
+    #[test]
+    fn what_is_silent_gives_way_only_when_there_is_no_room() {
+        let now = SystemTime::UNIX_EPOCH + ms(100_000);
+        let mut survey: Survey = Survey::new(ms(1000));
+        for number in 0..MAX_ENTRIES as u64 {
+            assert!(!survey.is_full());
+            survey.make_room(now);
+            let entry = Entry {
+                topic: None,
+                stream: StreamId(number),
+                sender: SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, 0, 0, 0),
+                encoding: Encoding::RAW,
+                last: SystemTime::UNIX_EPOCH + ms(99_000 + 2000 * (number % 2)),
+                messages: 1,
+                bytes: 1,
+                window: Window::new(ms(1000)),
+                extra: (),
+            };
+            survey.entries.insert((None, entry.stream), entry);
+        }
+        assert!(survey.is_full());
+        survey.make_room(now);
+        assert_eq!(survey.entries().len(), MAX_ENTRIES / 2);
+        assert!(survey.entries().iter().all(|entry| entry.last >= now));
+        assert_eq!(survey.remark(), None);
+        survey.unlisted = 1;
+        assert!(survey.remark().unwrap().starts_with("1 message of"));
+    }
 }

@@ -82,8 +82,8 @@ fn draw_too_small(frame: &mut Frame<'_>, area: Rect) {
 fn heading(model: &Model) -> Line<'static> {
     let (shown, all) = (model.len(), model.snapshot().rows.len());
     let mut text = match shown == all {
-        true => format!(" mcl spy  {all} rows"),
-        false => format!(" mcl spy  {shown} of {all} rows"),
+        true => format!(" mcl spy  {}", counted(all as u64, "row")),
+        false => format!(" mcl spy  {shown} of {}", counted(all as u64, "row")),
     };
     if model.is_paused() {
         text += "  PAUSED";
