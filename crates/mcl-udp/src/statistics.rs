@@ -38,7 +38,7 @@ pub struct ListenerStatistics {
     pub kernel_drops: Option<u64>,
     /// How often the interface was away, and what came of it.
     pub interface: InterfaceChanges,
-    /// Bytes of messages under reassembly.
+    /// Bytes of messages under reassembly, and of spare buffers kept for the next ones.
     pub reassembly_bytes: usize,
 }
 

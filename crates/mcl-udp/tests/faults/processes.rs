@@ -160,7 +160,7 @@ pub(crate) struct Heard {
     pub(crate) fed: u64,
     pub(crate) accepted: u64,
     pub(crate) duplicate: u64,
-    /// After more than 1024 missing ones the first is not believed.
+    /// Too far ahead, or behind, to be used: damage alone does that here.
     pub(crate) jump: u64,
     pub(crate) dropped: u64,
     pub(crate) foreign: u64,
