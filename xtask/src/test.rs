@@ -107,7 +107,7 @@ struct Extra {
     about: &'static str,
 }
 
-const EXTRAS: [Extra; 2] = [
+const EXTRAS: [Extra; 3] = [
     Extra {
         tests: "with_ethtool",
         program: "ethtool",
@@ -117,6 +117,11 @@ const EXTRAS: [Extra; 2] = [
         tests: "with_tshark",
         program: "tshark",
         about: "judge the Wireshark dissector",
+    },
+    Extra {
+        tests: "with_tmux",
+        program: "tmux",
+        about: "read the screen of `mcl spy`",
     },
 ];
 

@@ -1,7 +1,7 @@
 //! The real binary, between processes in private namespaces.
 //!
 //! `support` starts and ends processes; `perf` is the measuring instrument; `messages` is
-//! what `pub` sends and `echo` shows; `survey` is `list`, `hz` and `bw`; `manners` is what
+//! what `pub` sends and `echo` shows; `survey` is `list`, `hz` and `bw`; `spy` is the screen, read from tmux; `manners` is what
 //! all have in common: exit codes, errors, signals, pipes.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -9,5 +9,6 @@
 mod manners;
 mod messages;
 mod perf;
+mod spy;
 mod support;
 mod survey;
