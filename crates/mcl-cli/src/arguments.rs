@@ -30,7 +30,6 @@ pub(crate) struct Network {
 
 /// Where to listen, at several places at once.
 #[derive(Args, Clone, Debug)]
-#[allow(dead_code, reason = "for subcommands that take several connections")]
 pub(crate) struct Networks {
     /// Groups, ports and interfaces: `ff15::1`, `[ff15::1]:26000`, `[ff15::1%eth0]:26000`
     #[arg(value_name = "CONN", required = true, num_args = 1..)]
@@ -90,7 +89,6 @@ impl Network {
     }
 }
 
-#[allow(dead_code, reason = "for subcommands that take several connections")]
 impl Networks {
     /// The connections, by way of the interface if one was named.
     pub(crate) fn connections(&self) -> Vec<Connection> {
