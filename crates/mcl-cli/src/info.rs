@@ -258,7 +258,10 @@ impl ChannelReport {
             },
             connection: stream.as_ref().and_then(|_| owned(format::CONNECTION)),
             stream,
-            encoding: channel.encoding.clone(),
+            encoding: match channel.encoding.as_str() {
+                "" => "raw".to_owned(),
+                name => name.to_owned(),
+            },
             schema: owned(format::SCHEMA)
                 .or_else(|| Some(channel.schema.clone()).filter(|it| !it.is_empty())),
             msgs: messages,
@@ -289,15 +292,11 @@ impl ChannelReport {
             Some(text) => view::topic(Some(text)).into_owned(),
             None => "-".to_owned(),
         };
-        let encoding = match self.encoding.as_str() {
-            "" => "raw",
-            name => name,
-        };
         [
             word(&self.topic),
             word(&self.connection),
             word(&self.stream),
-            view::topic(Some(encoding)).into_owned(),
+            view::topic(Some(&self.encoding)).into_owned(),
             self.msgs.to_string(),
             format!("{:.1}", self.msgs_per_s),
             format!("{:.3}", self.bytes_per_s / 1e3),
@@ -325,13 +324,12 @@ const WORDS: usize = 4;
 impl Report {
     fn text(&self) -> String {
         let mut text = format!("{}: {}", self.file, counted(self.file_bytes, "byte"));
-        let compression = self.compression.as_deref().filter(|it| !it.is_empty());
         // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            ", {}",
-            view::escaped(compression.unwrap_or("not compressed"))
-        );
+        let _ = match self.compression.as_deref() {
+            None => Ok(()),
+            Some("") => write!(text, ", not compressed"),
+            Some(name) => write!(text, ", {}", view::escaped(name)),
+        };
         let _ = match (self.end, &self.ended_by) {
             ("complete", Some(by)) => write!(text, ", complete (ended by {})", view::escaped(by)),
             ("complete", None) => write!(text, ", complete"),

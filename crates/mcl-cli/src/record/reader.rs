@@ -398,3 +398,147 @@ fn part(file: &mut File, range: Range<u64>) -> Option<Vec<u8>> {
     file.take(len).read_to_end(&mut bytes).ok()?;
     (bytes.len() as u64 == len).then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Cursor;
+
+    use mcap::{Compression, WriteOptions};
+
+    use super::*;
+
+    const MESSAGES: u64 = 12;
+
+    /// A file with four chunks, and one with none.
+    fn file(compression: Option<Compression>, chunks: bool) -> Vec<u8> {
+        let options = WriteOptions::new()
+            .compression(compression)
+            .use_chunks(chunks);
+        let mut writer = options.create(Cursor::new(Vec::new())).unwrap();
+        let schema = writer.add_schema("s", "", b"").unwrap();
+        let channel = writer
+            .add_channel(schema, "t", "json", &BTreeMap::new())
+            .unwrap();
+        for number in 0..MESSAGES {
+            let header = MessageHeader {
+                channel_id: channel,
+                sequence: number as u32,
+                log_time: number * 10,
+                publish_time: number,
+            };
+            writer.write_to_known_channel(&header, b"[1,2]").unwrap();
+            if number % 3 == 2 {
+                writer.flush().unwrap();
+            }
+        }
+        writer.finish().unwrap();
+        writer.into_inner().into_inner()
+    }
+
+    struct Case(PathBuf);
+
+    impl Case {
+        fn new(name: &str) -> Self {
+            let name = format!("mcl-reader-{name}-{}.mcap", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+
+        fn reader(&self, bytes: &[u8]) -> Result<Reader, RecordingError> {
+            fs::write(&self.0, bytes).unwrap();
+            Reader::open(&self.0)
+        }
+    }
+
+    impl Drop for Case {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    /// The numbers of all messages, and how many errors there were between them.
+    fn numbers(reader: &mut Reader) -> (Vec<u32>, u64) {
+        let (mut numbers, mut errors) = (Vec::new(), 0);
+        loop {
+            match reader.next() {
+                Ok(Some(Entry::Message { header, data, .. })) => {
+                    assert_eq!(data, b"[1,2]");
+                    numbers.push(header.sequence);
+                }
+                Ok(Some(Entry::Metadata(_))) => {}
+                Ok(None) => return (numbers, errors),
+                Err(_) => errors += 1,
+            }
+            assert!(errors < 100_000, "it does not come to an end");
+        }
+    }
+
+    fn kinds() -> [Vec<u8>; 4] {
+        [
+            file(None, true),
+            file(Some(Compression::Lz4), true),
+            file(Some(Compression::Zstd), true),
+            file(None, false),
+        ]
+    }
+
+    #[test]
+    fn whole_files_are_read_with_and_without_chunks() {
+        let case = Case::new("whole");
+        for bytes in kinds() {
+            let mut reader = case.reader(&bytes).unwrap();
+            assert_eq!(reader.statistics.as_ref().unwrap().message_count, MESSAGES);
+            assert_eq!(reader.channels().next().unwrap().schema, "s");
+            let (numbers, errors) = numbers(&mut reader);
+            assert!(numbers.into_iter().eq(0..MESSAGES as u32));
+            assert_eq!((errors, reader.tail), (0, Some(Tail::Complete)));
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_anywhere_is_read_up_to_there() {
+        let case = Case::new("cut");
+        for bytes in kinds() {
+            let mut most = 0;
+            for end in 0..bytes.len() {
+                let Ok(mut reader) = case.reader(&bytes[..end]) else {
+                    assert!(end < MAGIC.len());
+                    continue;
+                };
+                let (numbers, errors) = numbers(&mut reader);
+                assert_eq!((errors, reader.tail), (0, Some(Tail::Truncated)), "{end}");
+                assert!(numbers.len() >= most, "{end}");
+                most = numbers.len();
+                assert!(numbers.into_iter().eq(0..most as u32), "{end}");
+            }
+            assert_eq!(most as u64, MESSAGES);
+        }
+    }
+
+    #[test]
+    fn a_file_with_any_byte_changed_comes_to_an_end_without_a_panic() {
+        let case = Case::new("changed");
+        for bytes in kinds() {
+            for at in 0..bytes.len() {
+                for change in [0x01, 0x80, 0xff] {
+                    let mut changed = bytes.clone();
+                    changed[at] ^= change;
+                    if let Ok(mut reader) = case.reader(&changed) {
+                        // Content that no checksum covers may be anything.
+                        while !matches!(reader.next(), Ok(None)) {}
+                        assert!(reader.tail.is_some());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_of_other_times_are_passed_over() {
+        let case = Case::new("window");
+        let reader = case.reader(&file(None, true)).unwrap();
+        let (numbers, errors) = numbers(&mut reader.within(35..=60));
+        // By chunks, not by messages.
+        assert_eq!((numbers, errors), ((3..9).collect(), 0));
+    }
+}
