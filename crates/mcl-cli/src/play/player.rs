@@ -91,6 +91,12 @@ impl<'a> Player<'a> {
     /// Plays what comes until there is no more, or a signal.
     pub(super) fn run(&mut self, inbox: &Inbox<Item>, stop: &Stop) -> Result<(), Failure> {
         self.begun = Instant::now();
+        let played = self.play(inbox, stop);
+        self.progress.clear();
+        played
+    }
+
+    fn play(&mut self, inbox: &Inbox<Item>, stop: &Stop) -> Result<(), Failure> {
         let mut batch = Vec::new();
         while inbox.take(&mut batch, LONGEST_WAIT) && !stop.is_set() {
             for item in batch.drain(..) {
@@ -110,7 +116,7 @@ impl<'a> Player<'a> {
                         self.clock.rewind();
                         self.rounds += 1;
                     }
-                    Item::Note(text) => self.format.note(&text),
+                    Item::Note(text) => self.note(&text),
                 }
             }
         }
@@ -131,6 +137,10 @@ impl<'a> Player<'a> {
                 return false;
             }
         }
+    }
+
+    fn note(&self, text: &str) {
+        self.progress.aside(|| self.format.note(text));
     }
 
     fn show(&mut self, received: u64) {
@@ -158,8 +168,7 @@ impl<'a> Player<'a> {
             Ok(_) => self.played.add(data.len()),
             Err(error) if passes(&error) || is_of_message(&error) => {
                 if self.errors == 0 {
-                    self.format
-                        .note(&format!("cannot publish: {error}; going on"));
+                    self.note(&format!("cannot publish: {error}; going on"));
                 }
                 self.errors += 1;
             }
@@ -204,8 +213,7 @@ impl<'a> Player<'a> {
         }
         let broadcaster = builder.open()?;
         let place = place(broadcaster.interface());
-        self.format
-            .note(&format!("playing to {connection} on {place}"));
+        self.note(&format!("playing to {connection} on {place}"));
         Ok(broadcaster)
     }
 

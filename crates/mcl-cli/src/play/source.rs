@@ -61,7 +61,9 @@ impl Source {
         moments: (Option<Moment>, Option<Moment>),
         again: bool,
     ) -> Result<Self, RecordingError> {
-        let (mut beginning, mut span, mut routes) = (None, Some(u64::MAX..=0), HashSet::new());
+        let (mut beginning, mut routes) = (None, HashSet::new());
+        // None of a file without an end, and then none at all.
+        let mut spans = Vec::new();
         for path in files {
             let mut reader = Reader::open(path)?;
             for channel in reader.channels() {
@@ -69,9 +71,7 @@ impl Source {
             }
             let statistics = reader.statistics.take().filter(|it| it.message_count > 0);
             let times = statistics.map(|it| it.message_start_time..=it.message_end_time);
-            span = span.zip(times.clone()).map(|(all, times)| {
-                (*all.start()).min(*times.start())..=(*all.end()).max(*times.end())
-            });
+            spans.push(times.clone());
             if beginning.is_none() {
                 beginning = times.map(|it| *it.start()).or(first(&mut reader));
             }
@@ -83,7 +83,7 @@ impl Source {
         Ok(Self {
             files: files.to_vec(),
             choice,
-            span: span.map(within).filter(|it| !it.is_empty()),
+            span: whole(spans).map(within).filter(|it| !it.is_empty()),
             window,
             again,
             routes,
@@ -239,6 +239,14 @@ impl Round<'_> {
         let bytes = item.bytes();
         self.inbox.put(item, bytes)
     }
+}
+
+/// From the earliest to the latest time, if all are known.
+fn whole(spans: Vec<Span>) -> Span {
+    let all = spans.into_iter().collect::<Option<Vec<_>>>()?;
+    let start = all.iter().map(|it| *it.start()).min()?;
+    let end = all.iter().map(|it| *it.end()).max()?;
+    Some(start..=end)
 }
 
 /// When the first message of a file without an end was received.

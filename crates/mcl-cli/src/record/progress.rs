@@ -51,10 +51,20 @@ impl Progress {
         self.bar.set_message(text());
         self.bar.set_position(position);
     }
+
+    /// Says something else meanwhile.
+    pub(crate) fn aside(&self, say: impl FnOnce()) {
+        self.bar.suspend(say);
+    }
+
+    /// Takes the line away, so that something else can be said in its place.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.clear();
     }
 }

@@ -99,6 +99,7 @@ impl<'a> Recorder<'a> {
             self.finish(end)
         });
         self.discard();
+        self.progress.clear();
         done
     }
 

@@ -370,12 +370,17 @@ fn a_recording_is_split_by_size_and_by_time() {
     let large = ["--size", "1000000", "--rate", "40", "--count", "40"];
     run(&namespace, &[&["pub", GROUP], &large[..]].concat());
     let summary = stopped(by_size, "-INT");
-    let names: Vec<_> = (1..=4).map(|part| format!("s_{part:04}.mcap")).collect();
+    // A chunk that is complete after a second may make it one more.
+    let count = summary["files"].as_array().unwrap().len();
+    assert!((4..=5).contains(&count), "{summary}");
+    let names: Vec<_> = (1..=count)
+        .map(|part| format!("s_{part:04}.mcap"))
+        .collect();
     assert_eq!(files.names(), names);
     let parts: Vec<_> = names.iter().map(|name| info(&files.path(name))).collect();
     let msgs: f64 = parts.iter().map(|it| number(it, "msgs")).sum();
     assert_eq!(msgs + number(&summary, "lost"), 40.0, "{summary}");
-    for part in &parts[..3] {
+    for part in &parts[..count - 1] {
         assert_eq!(part["ended_by"], "split");
         assert!(
             (9.4e6..15e6).contains(&number(part, "file_bytes")),
