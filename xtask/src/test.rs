@@ -104,19 +104,33 @@ struct Extra {
     /// What the names of these tests contain.
     tests: &'static str,
     program: &'static str,
+    /// What it is asked, to see whether it is there.
+    probe: &'static [&'static str],
     about: &'static str,
+    remedy: &'static str,
 }
 
 const EXTRAS: [Extra; 3] = [
     Extra {
         tests: "with_ethtool",
         program: "ethtool",
+        probe: &["--version"],
         about: "switch offloads of virtual cables off",
+        remedy: "sudo apt-get install ethtool",
     },
     Extra {
         tests: "with_tshark",
         program: "tshark",
+        probe: &["--version"],
         about: "judge the Wireshark dissector",
+        remedy: "sudo apt-get install tshark",
+    },
+    Extra {
+        tests: "with_python_mcap",
+        program: "python3",
+        probe: &["-c", "import mcap, lz4, zstandard"],
+        about: "read recordings with another reader",
+        remedy: "python3 -m venv target/python && target/python/bin/pip install mcap",
     },
     Extra {
         tests: "with_tmux",
@@ -125,10 +139,18 @@ const EXTRAS: [Extra; 3] = [
     },
 ];
 
+/// Where `.ci/run` installs packages of Python, which are nobody else's.
+const PYTHON: &str = "target/python/bin/python3";
+
 impl Extra {
     fn is_missing(&self) -> bool {
-        let probe = program(self.program).arg("--version").output();
-        probe.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        let own = crate::ci::workspace().join(PYTHON);
+        let mut probe = match self.program {
+            "python3" if own.exists() => program(own),
+            name => program(name),
+        };
+        let probed = probe.args(self.probe).output();
+        !probed.is_ok_and(|output| output.status.success())
     }
 
     fn note(&self) -> String {
@@ -136,10 +158,12 @@ impl Extra {
             tests,
             program,
             about,
+            remedy,
+            ..
         } = self;
         format!(
             "Skipped: the tests whose name contains `{tests}`, which {about}; {program} is not \
-             installed (`sudo apt-get install {program}`)."
+             installed, or lacks what they need (`{remedy}`)."
         )
     }
 }

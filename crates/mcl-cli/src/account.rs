@@ -32,6 +32,13 @@ impl Losses {
             losses: causes.map(|(cause, count)| (name(cause), count)).collect(),
         }
     }
+
+    /// And what was lost by another cause, of this program.
+    pub(crate) fn with(mut self, cause: &str, count: u64) -> Self {
+        self.lost += count;
+        self.losses.insert(cause.to_owned(), count);
+        self
+    }
 }
 
 impl fmt::Display for Losses {

@@ -8,12 +8,14 @@ use mcl_udp::{OpenError, PublishError, PullError};
 use thiserror::Error;
 
 use crate::doctor;
+use crate::record::RecordingError;
 
 /// Shown below the help.
 pub(crate) const EXIT_CODES: &str = "\
 Exit status: 0 done, also when ended by SIGINT or SIGTERM; 1 another error; 2 wrong arguments;
 3 the connection cannot be opened; 4 publishing failed; 5 nothing arrived in time;
-6 the input cannot be read, or is not in the encoding named; 7 a check of `mcl doctor` failed.";
+6 the input cannot be read, or is not in the encoding named; 7 a check of `mcl doctor` failed;
+8 a recording cannot be written, or read whole.";
 
 /// Why a command ended without having done its work. `Display` names the remedy.
 #[derive(Debug, Error)]
@@ -49,6 +51,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Peer(#[from] doctor::Error),
     #[error(transparent)]
+    Recording(#[from] RecordingError),
+    #[error(transparent)]
     Io(#[from] io::Error),
     #[error("{0}")]
     Child(String),
@@ -64,6 +68,7 @@ impl Failure {
             Self::Silence { .. } | Self::Fewer { .. } => 5,
             Self::Input { .. } | Self::Encode(_) => 6,
             Self::Unhealthy(_) => 7,
+            Self::Recording(_) => 8,
             Self::Peer(error) => error.exit_code(),
         })
     }

@@ -10,11 +10,14 @@ mod arguments;
 mod doctor;
 mod echo;
 mod failure;
+mod info;
 mod netsetup;
 mod output;
 mod pages;
 mod perf;
+mod play;
 mod publish;
+mod record;
 mod sampling;
 mod signals;
 mod spy;
@@ -56,6 +59,15 @@ enum Command {
     /// Measure rates, losses, round trips and CPU time per message
     #[command(subcommand)]
     Perf(perf::Perf),
+    /// Record messages, and what was lost of them, into MCAP files
+    #[command(after_long_help = record::NOTES)]
+    Record(record::Record),
+    /// Publish what was recorded, with its timing
+    #[command(after_long_help = play::NOTES)]
+    Play(play::Play),
+    /// Say what is in recordings, and what is missing
+    #[command(after_long_help = info::NOTES)]
+    Info(info::Info),
     /// Say why multicast does or does not work, here or between two machines
     Doctor(doctor::Doctor),
     /// Make this machine ready for IPv6 multicast, and prove it
@@ -75,6 +87,9 @@ fn main() -> ExitCode {
         Command::Bw(it) => it.bw(),
         Command::Spy(it) => it.run(),
         Command::Perf(perf) => perf.run(),
+        Command::Record(it) => it.run(),
+        Command::Play(it) => it.run(),
+        Command::Info(it) => it.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Netsetup(netsetup) => match netsetup.run() {
             Ok(code) => return code,

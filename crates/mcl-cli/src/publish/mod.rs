@@ -31,7 +31,7 @@ tried; without `--rate` the first such error is the end.";
 const MOST_BEHIND: Duration = Duration::from_millis(100);
 
 /// The longest payload that the wire carries.
-const LONGEST: usize = u32::MAX as usize;
+pub(crate) const LONGEST: usize = u32::MAX as usize;
 
 #[derive(Args, Clone, Debug)]
 #[command(
@@ -150,7 +150,7 @@ impl Publishing {
 }
 
 /// Whether the next message may go although this one did not.
-fn passes(error: &PublishError) -> bool {
+pub(crate) fn passes(error: &PublishError) -> bool {
     matches!(
         error,
         PublishError::Interface(_)

@@ -70,7 +70,7 @@ impl Running {
         Self::spawn(namespace, mcl(arguments).stdin(Stdio::piped()))
     }
 
-    fn spawn(namespace: &Namespace, command: &mut Command) -> Self {
+    pub(crate) fn spawn(namespace: &Namespace, command: &mut Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command).unwrap();
         let errors = BufReader::new(child.stderr.take().unwrap());
