@@ -110,7 +110,7 @@ struct Extra {
     remedy: &'static str,
 }
 
-const EXTRAS: [Extra; 3] = [
+const EXTRAS: [Extra; 4] = [
     Extra {
         tests: "with_ethtool",
         program: "ethtool",
@@ -135,7 +135,9 @@ const EXTRAS: [Extra; 3] = [
     Extra {
         tests: "with_tmux",
         program: "tmux",
+        probe: &["-V"],
         about: "read the screen of `mcl spy`",
+        remedy: "sudo apt-get install tmux",
     },
 ];
 
