@@ -110,13 +110,20 @@ struct Extra {
     remedy: &'static str,
 }
 
-const EXTRAS: [Extra; 4] = [
+const EXTRAS: [Extra; 5] = [
     Extra {
         tests: "with_ethtool",
         program: "ethtool",
         probe: &["--version"],
         about: "switch offloads of virtual cables off",
         remedy: "sudo apt-get install ethtool",
+    },
+    Extra {
+        tests: "with_nft",
+        program: "nft",
+        probe: &["--version"],
+        about: "have a firewall drop datagrams",
+        remedy: "sudo apt-get install nftables",
     },
     Extra {
         tests: "with_tshark",

@@ -262,7 +262,7 @@ fn a_kernel_without_ipv6_fails() {
 
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
-fn a_firewall_that_drops_is_found_and_its_remedy_lets_the_connection_through() {
+fn a_firewall_that_drops_is_found_and_its_remedy_lets_the_connection_through_with_nft() {
     let namespace = with_bridge();
     let nft = |command: &str| namespace.command("nft", &[command]).unwrap();
     nft("add table ip6 t");
@@ -412,7 +412,7 @@ fn two_machines_measure_both_ways_and_print_the_same_table() {
 
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
-fn losses_are_measured_in_the_direction_in_which_they_occur() {
+fn losses_are_measured_in_the_direction_in_which_they_occur_with_nft() {
     let (one, two) = two();
     let nft = |command: &str| two.command("nft", &[command]).unwrap();
     nft("add table ip6 t");
@@ -478,7 +478,7 @@ fn a_measurement_without_a_peer_ends_with_what_to_run_there() {
 
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
-fn a_peer_that_is_heard_and_does_not_hear_is_told_from_none() {
+fn a_peer_that_is_heard_and_does_not_hear_is_told_from_none_with_nft() {
     let (one, two) = two();
     let nft = |command: &str| two.command("nft", &[command]).unwrap();
     nft("add table ip6 t");

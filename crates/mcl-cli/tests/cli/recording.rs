@@ -412,7 +412,7 @@ fn a_recording_is_split_by_size_and_by_time() {
 
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
-fn holes_are_in_the_file_by_stream_and_cause() {
+fn holes_are_in_the_file_by_stream_and_cause_with_nft() {
     let (namespace, files) = (network(), Files::new("holes"));
     let file = files.path("a.mcap");
     let recorder = recorder(&namespace, &[GROUP], &["-o", &file]);
