@@ -678,20 +678,19 @@ local function new_tracker(window)
 end
 
 local function restart(tracker, number, why)
-    tracker.highest, tracker.seen, tracker.far = number, {}, nil
+    tracker.highest, tracker.seen, tracker.far, tracker.waits = number, {}, nil, false
     return "restart", why
 end
 
--- Keeps a number that the sequence does not follow yet, for the next one may confirm it; and those
--- before it which the same datagram said, if they are contiguous. `stale` as in `observe_stale`.
-local function suspect(tracker, number, source, packet, stale)
-    local far = tracker.far
-    if not (far and far.source == source and difference(number, far.last) == 1) then
-        far = { source = source, packets = {}, count = 0 }
-    end
-    far.last, far.count, far.stale = number, far.count + 1, stale
-    far.packets[key_of(number)] = packet
-    tracker.far = far
+-- Keeps a number that the sequence does not follow: it waits for the very next one to confirm it.
+-- `packets` has what was used all the same, `stale` is as in `observe_stale`.
+local function suspect(tracker, number, source, packets, stale)
+    tracker.far = { last = number, source = source, packets = packets, stale = stale }
+    tracker.waits = true
+end
+
+local function waiting(tracker)
+    return tracker.waits and tracker.far or nil
 end
 
 -- How far above the one that waits, if close enough to confirm it.
@@ -701,12 +700,12 @@ local function step_from(far, number)
 end
 
 -- Too far for a gap: not to be used, and where the sequence starts anew if the next one confirms it.
-local function observe_jump(tracker, number, source, packet)
-    local far = tracker.far
+local function observe_jump(tracker, number, source)
+    local far = waiting(tracker)
     if step_from(far, number) and far.source ~= source then
         return restart(tracker, number, "a jump was confirmed")
     end
-    suspect(tracker, number, source, packet)
+    suspect(tracker, number, source, {})
     return "jump"
 end
 
@@ -714,32 +713,39 @@ end
 local function follow(tracker, number, far)
     local before = tracker.highest
     tracker.highest = difference(number, far.last) > 0 and number or far.last
-    tracker.far = nil
+    tracker.waits = false
+    local missing = difference(tracker.highest, before) - 1
     for key, packet in pairs(far.packets) do
-        tracker.seen[key] = packet
+        tracker.seen[key], missing = packet, missing - 1
     end
-    return difference(tracker.highest, before) - far.count - 1
+    return missing
 end
 
 -- Further ahead than the window is long: to be used, but followed only if the next one confirms it.
+-- What leapt last is remembered even where it waits for nothing any more.
 local function observe_leap(tracker, number, source, packet)
-    local far = tracker.far
-    local near = far and difference(far.last, tracker.highest) > tracker.window
-        and math.abs(difference(number, far.last)) < tracker.window
-    local seen = near and far.packets[key_of(number)]
-    if seen then
-        return "duplicate", seen
-    elseif near and far.source ~= source then
+    local key, far = key_of(number), tracker.far
+    if far and far.packets[key] then
+        return "duplicate", far.packets[key]
+    end
+    far = waiting(tracker)
+    -- Whether it leapt, too, and was used.
+    far = far and next(far.packets) and difference(far.last, tracker.highest) > tracker.window and far
+    if far and far.source ~= source and math.abs(difference(number, far.last)) < tracker.window then
         return "missing", follow(tracker, number, far)
     end
-    suspect(tracker, number, source, packet)
+    -- Those of one datagram wait together if they are contiguous.
+    local together = far and far.source == source and difference(number, far.last) == 1
+    local packets = together and far.packets or {}
+    packets[key] = packet
+    suspect(tracker, number, source, packets)
     return "leap"
 end
 
 -- Older than the window, unless so many in a row are that the sequence must be there. `stale` counts
 -- how often another datagram's was closely above the one before; the same one again does not matter.
-local function observe_stale(tracker, number, source, packet)
-    local far, stale = tracker.far, 0
+local function observe_stale(tracker, number, source)
+    local far, stale = waiting(tracker), 0
     if step_from(far, number) then
         stale = (far.stale or 0) + (far.source ~= source and 1 or 0)
     elseif far and difference(number, far.last) == 0 then
@@ -748,7 +754,7 @@ local function observe_stale(tracker, number, source, packet)
     if stale >= STALE_RUN then
         return restart(tracker, number, "many in a row were older than the window")
     end
-    suspect(tracker, number, source, packet, stale)
+    suspect(tracker, number, source, {}, stale)
     return "stale"
 end
 
@@ -758,13 +764,13 @@ local function judge(tracker, number, source, packet)
     tracker.highest = tracker.highest or number
     local ahead = difference(number, tracker.highest)
     if math.abs(ahead) > JUMP_BEYOND then
-        return observe_jump(tracker, number, source, packet)
+        return observe_jump(tracker, number, source)
     elseif ahead > tracker.window then
         return observe_leap(tracker, number, source, packet)
     elseif ahead <= -tracker.window then
-        return observe_stale(tracker, number, source, packet)
+        return observe_stale(tracker, number, source)
     end
-    tracker.far = nil
+    tracker.waits = false
     if tracker.seen[key_of(number)] then
         return "duplicate", tracker.seen[key_of(number)]
     elseif ahead > 0 then

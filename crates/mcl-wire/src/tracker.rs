@@ -365,6 +365,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         let goes_on = self.waits && last.source == source;
         let goes_on = goes_on && last.is_used() && last.last.checked_add(1) == Some(number);
         self.suspect(number, source);
+        self.stale_run = 0;
         self.candidate.first = if goes_on { last.first } else { number };
         add(&mut self.rest.apart, 1);
         Arrival::Leap
@@ -405,6 +406,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
             return Arrival::Restarted;
         }
         self.suspect(number, source);
+        self.stale_run = 0;
         add(&mut self.rest.jumps, 1);
         Arrival::Jump
     }
@@ -548,6 +550,17 @@ mod tests {
             assert_eq!(tracker.observe(late), Arrival::Stale);
         }
         assert_eq!(tracker.counts().restarts, 0);
+    }
+
+    #[test]
+    fn a_jump_ends_a_run_of_old_numbers() {
+        let mut tracker = tracker(&[MAX_JUMP + 99, 2 * MAX_JUMP, 2 * MAX_JUMP + 1]);
+        let oldest = MAX_JUMP + 1;
+        for number in oldest..oldest + 64 {
+            assert_eq!(tracker.observe(number), Arrival::Stale);
+        }
+        assert_eq!(tracker.observe(oldest - 1), Arrival::Jump);
+        assert_eq!(tracker.observe(oldest), Arrival::Stale);
     }
 
     #[test]
