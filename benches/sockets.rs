@@ -39,7 +39,10 @@ fn connection(port: u16) -> Connection {
 }
 
 fn unpaced(port: u16) -> BroadcasterBuilder<[u8], Raw> {
-    RawBroadcaster::builder(&connection(port)).pacing(Pacing::None)
+    // As bare sockets do: without checksums of one's own.
+    RawBroadcaster::builder(&connection(port))
+        .pacing(Pacing::None)
+        .crc(false)
 }
 
 fn open(port: u16) -> RawBroadcaster {

@@ -35,7 +35,7 @@ local NUMBERED = 0x10
 local TOPIC = 0x80
 local CRC32C = 0x81
 local SEQUENCE_WINDOW, NUMBER_WINDOW = 1024, 4096
-local JUMP_BEYOND, CONFIRMED_WITHIN = 0x1000000, 64
+local JUMP_BEYOND, CONFIRMED_WITHIN, STALE_RUN = 0x1000000, 64, 64
 
 local frame_types = {
     { 0x00, 0x00, "padding" },
@@ -223,7 +223,9 @@ local problems = {
     duplicate = { severity.NOTE, SEQUENCE, "sequence number seen before", "Duplicate" },
     stale = { severity.NOTE, SEQUENCE, "sequence number 1024 or more below the highest", "Stale" },
     jump = { severity.WARN, SEQUENCE, "sequence number more than 2^24 from the highest", "Jump" },
-    restart = { severity.NOTE, SEQUENCE, "the sequence starts anew: a jump was confirmed" },
+    restart = { severity.NOTE, SEQUENCE, "the sequence starts anew" },
+    leap = { severity.NOTE, SEQUENCE,
+        "sequence number more than 1024 above the highest: used, but followed only if the next one confirms it" },
     missing = { severity.NOTE, SEQUENCE, "sequence numbers are missing before this one" },
 
     message_seen = { severity.NOTE, SEQUENCE, "message number seen before: frame dropped" },
@@ -675,35 +677,95 @@ local function new_tracker(window)
     return { window = window, seen = {} }
 end
 
-local function restart(tracker, number)
+local function restart(tracker, number, why)
     tracker.highest, tracker.seen, tracker.far = number, {}, nil
+    return "restart", why
 end
 
--- A number far from the others: not believed until the next one confirms it.
-local function observe_far(tracker, number)
+-- Keeps a number that the sequence does not follow yet, for the next one may confirm it; and those
+-- before it which the same datagram said, if they are contiguous. `stale` as in `observe_stale`.
+local function suspect(tracker, number, source, packet, stale)
     local far = tracker.far
-    local beyond = far and difference(number, far) or 0
-    if beyond >= 1 and beyond <= CONFIRMED_WITHIN then
-        restart(tracker, number)
-        return "restart"
+    if not (far and far.source == source and difference(number, far.last) == 1) then
+        far = { source = source, packets = {}, count = 0 }
     end
-    tracker.far = number
+    far.last, far.count, far.stale = number, far.count + 1, stale
+    far.packets[key_of(number)] = packet
+    tracker.far = far
+end
+
+-- How far above the one that waits, if close enough to confirm it.
+local function step_from(far, number)
+    local step = far and difference(number, far.last) or 0
+    return step >= 1 and step <= CONFIRMED_WITHIN and step or nil
+end
+
+-- Too far for a gap: not to be used, and where the sequence starts anew if the next one confirms it.
+local function observe_jump(tracker, number, source, packet)
+    local far = tracker.far
+    if step_from(far, number) and far.source ~= source then
+        return restart(tracker, number, "a jump was confirmed")
+    end
+    suspect(tracker, number, source, packet)
     return "jump"
 end
 
--- Takes note of a number: what it is to the sequence, unless it is simply new, and what belongs to that.
-local function judge(tracker, number)
-    if tracker.highest == nil then
-        tracker.highest = number
+-- The sequence goes where this number and those that waited are; returns how many are missing.
+local function follow(tracker, number, far)
+    local before = tracker.highest
+    tracker.highest = difference(number, far.last) > 0 and number or far.last
+    tracker.far = nil
+    for key, packet in pairs(far.packets) do
+        tracker.seen[key] = packet
     end
+    return difference(tracker.highest, before) - far.count - 1
+end
+
+-- Further ahead than the window is long: to be used, but followed only if the next one confirms it.
+local function observe_leap(tracker, number, source, packet)
+    local far = tracker.far
+    local near = far and difference(far.last, tracker.highest) > tracker.window
+        and math.abs(difference(number, far.last)) < tracker.window
+    local seen = near and far.packets[key_of(number)]
+    if seen then
+        return "duplicate", seen
+    elseif near and far.source ~= source then
+        return "missing", follow(tracker, number, far)
+    end
+    suspect(tracker, number, source, packet)
+    return "leap"
+end
+
+-- Older than the window, unless so many in a row are that the sequence must be there. `stale` counts
+-- how often another datagram's was closely above the one before; the same one again does not matter.
+local function observe_stale(tracker, number, source, packet)
+    local far, stale = tracker.far, 0
+    if step_from(far, number) then
+        stale = (far.stale or 0) + (far.source ~= source and 1 or 0)
+    elseif far and difference(number, far.last) == 0 then
+        stale = far.stale or 0
+    end
+    if stale >= STALE_RUN then
+        return restart(tracker, number, "many in a row were older than the window")
+    end
+    suspect(tracker, number, source, packet, stale)
+    return "stale"
+end
+
+-- Takes note of a number that `source` says, a datagram: what it is to the sequence, unless it is
+-- simply new, and what belongs to that.
+local function judge(tracker, number, source, packet)
+    tracker.highest = tracker.highest or number
     local ahead = difference(number, tracker.highest)
     if math.abs(ahead) > JUMP_BEYOND then
-        return observe_far(tracker, number)
+        return observe_jump(tracker, number, source, packet)
+    elseif ahead > tracker.window then
+        return observe_leap(tracker, number, source, packet)
+    elseif ahead <= -tracker.window then
+        return observe_stale(tracker, number, source, packet)
     end
     tracker.far = nil
-    if ahead <= -tracker.window then
-        return "stale"
-    elseif tracker.seen[key_of(number)] then
+    if tracker.seen[key_of(number)] then
         return "duplicate", tracker.seen[key_of(number)]
     elseif ahead > 0 then
         tracker.highest = number
@@ -713,10 +775,10 @@ end
 
 local refusals = { duplicate = true, stale = true, jump = true }
 
--- The same, and remembers where a number was seen first.
-local function observe(tracker, number, packet)
-    local outcome, detail = judge(tracker, number)
-    if not refusals[outcome] then
+-- The same, and remembers where a number was seen first. One that leapt is remembered where it waits.
+local function observe(tracker, number, source, packet)
+    local outcome, detail = judge(tracker, number, source, packet)
+    if not refusals[outcome] and outcome ~= "leap" then
         tracker.seen[key_of(number)] = packet
     end
     return outcome, detail
@@ -728,22 +790,24 @@ end
 
 -- Takes note of a datagram's sequence number: nothing, or what is to be said of it.
 local function judge_sequence(stream, sequence, packet)
-    local outcome, detail = observe(stream.sequence, sequence, packet)
+    local outcome, detail = observe(stream.sequence, sequence, key_of(sequence), packet)
     if outcome == "duplicate" then
         return { key = outcome, packet = detail }
     elseif outcome == "missing" then
         return { key = outcome, missing = detail }
     elseif outcome == "restart" then
         stream.numbers, stream.messages = new_tracker(NUMBER_WINDOW), {}
+        return { key = outcome, text = detail }
     end
     return outcome and { key = outcome }
 end
 
 local number_problems = { duplicate = "message_seen", stale = "message_stale", jump = "message_jump" }
 
--- Takes note of a message's number: why it is dropped, if it is.
-local function judge_number(stream, number, packet)
-    local outcome, detail = observe(stream.numbers, number, packet)
+-- Takes note of a message's number: why it is dropped, if it is. What one datagram says does not
+-- confirm what else it says.
+local function judge_number(stream, number, source, packet)
+    local outcome, detail = observe(stream.numbers, number, source, packet)
     if refusals[outcome] then
         return { key = number_problems[outcome], packet = outcome == "duplicate" and detail or nil }
     end
@@ -755,10 +819,10 @@ local function begin_message(frame)
 end
 
 -- The message under reassembly to which a fragment belongs, or why there is none.
-local function message_of(stream, frame, packet)
+local function message_of(stream, frame, source, packet)
     local key = key_of(frame.number)
     if stream.messages[key] == nil then
-        local refused = judge_number(stream, frame.number, packet)
+        local refused = judge_number(stream, frame.number, source, packet)
         if refused then
             refused.key = refused.packet and "fragment_late" or refused.key
             return nil, refused
@@ -771,16 +835,20 @@ end
 local function complete(stream, message, number, packet)
     message.body = table.concat(message.parts, "", 0, message.count - 1)
     message.parts, message.packet = nil, packet
-    local key, seen = key_of(number), stream.numbers.seen
-    -- Unless the numbers started anew meanwhile: then this one is forgotten.
+    local key = key_of(number)
+    local seen, far = stream.numbers.seen, stream.numbers.far
+    -- Unless the numbers started anew or went elsewhere meanwhile: then this one is forgotten.
     seen[key] = seen[key] and packet
+    if far and far.packets[key] then
+        far.packets[key] = packet
+    end
     stream.messages[key] = nil
     return { message = message, completes = true }
 end
 
 -- Takes a fragment into its message.
-local function take_fragment(stream, frame, bytes, packet)
-    local message, refused = message_of(stream, frame, packet)
+local function take_fragment(stream, frame, bytes, source, packet)
+    local message, refused = message_of(stream, frame, source, packet)
     if message == nil then
         return refused
     elseif message.total ~= frame.total or message.size ~= frame.size or message.hash ~= frame.hash then
@@ -798,12 +866,13 @@ local function take_fragment(stream, frame, bytes, packet)
 end
 
 local function take_frames(account, stream, d, s, packet)
+    local source = key_of(d.sequence)
     for index, frame in ipairs(d.frames) do
         if frame.type == MESSAGE then
-            account[index] = judge_number(stream, frame.number, packet)
+            account[index] = judge_number(stream, frame.number, source, packet)
         elseif frame.type == FRAGMENT and mcl.prefs.reassemble then
             local bytes = s:sub(frame.data_at + 1, frame.data_at + frame.data_len)
-            account[index] = take_fragment(stream, frame, bytes, packet)
+            account[index] = take_fragment(stream, frame, bytes, source, packet)
         end
     end
 end

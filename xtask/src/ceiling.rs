@@ -1,14 +1,13 @@
 //! `cargo xtask ceiling`: how much memory a listener takes at most, seen from outside
 //! while ten million hostile datagrams come in. The suite does the same with fewer.
 
-use std::env;
 use std::io;
 use std::process::ExitCode;
 
 use mcl_setup::command::{Mode, Shell};
 
 use crate::Outcome;
-use crate::test::{cargo, exit_code, prepare, way_inside};
+use crate::test::{cargo, exit_code, itself, prepare, way_inside};
 
 /// The hidden command that runs inside the namespace.
 pub(crate) const INSIDE: &str = "ceiling-inside";
@@ -40,7 +39,7 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
         return Ok(ExitCode::FAILURE);
     }
     let status = way_inside()?
-        .arg(env::current_exe()?)
+        .arg(itself()?)
         .args([INSIDE, &datagrams.to_string()])
         .status()?;
     Ok(exit_code(status))

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::test::cargo;
+use crate::test::{cargo, itself};
 
 /// How a gate ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,14 +192,14 @@ fn docs() -> Judged {
 }
 
 fn whole_suite() -> Judged {
-    let mut suite = Command::new(env::current_exe()?);
+    let mut suite = Command::new(itself()?);
     suite.arg("test").current_dir(workspace());
     let events = "test --package mcl-udp --features tracing --lib --locked trace";
     all_pass([suite, cargo_with(events)])
 }
 
 fn demo() -> Judged {
-    let mut command = Command::new(env::current_exe()?);
+    let mut command = Command::new(itself()?);
     command.arg("demo").current_dir(workspace());
     passes(&mut command)
 }
@@ -238,7 +238,8 @@ fn fuzz() -> Judged {
         command.arg(&found).arg(name).arg(&inputs);
         command.arg(format!("fuzz/corpus/{name}")).arg("--");
         command.arg(format!("-max_total_time={FUZZ_SECONDS}"));
-        command.args(["-timeout=10", "-verbosity=0", "-print_final_stats=1"]);
+        // By the clock on the wall: the machine may have other work.
+        command.args(["-timeout=60", "-verbosity=0", "-print_final_stats=1"]);
         command.arg(format!("-max_len={longest}"));
         fs::create_dir_all(&inputs).map(|()| command)
     });

@@ -5,7 +5,6 @@
 //! command), reads one line of words from them for each thing that happens, and
 //! tells the story.
 
-use std::env;
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
@@ -20,7 +19,7 @@ use mcl_udp::{
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
-use crate::test::{exit_code, prepare, way_inside};
+use crate::test::{exit_code, itself, prepare, way_inside};
 use mcl_setup::command::{Mode, Shell};
 
 /// The hidden commands of the child processes, and of the parent in a namespace.
@@ -82,7 +81,7 @@ fn in_namespace(error: &dyn Error) -> Outcome {
                 out,
                 "The demo makes an interface in a private network namespace instead."
             )?;
-            let status = way.arg(env::current_exe()?).arg(INSIDE).status()?;
+            let status = way.arg(itself()?).arg(INSIDE).status()?;
             writeln!(
                 out,
                 "\nTo make this machine itself ready: cargo xtask netsetup"
@@ -170,7 +169,7 @@ struct Party {
 
 impl Party {
     fn start(name: &'static str, command: &str, connection: &str) -> io::Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
+        let mut child = Command::new(itself()?)
             .args([command, connection])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -5,7 +5,6 @@
 //! 8 MiB messages to a listener process whose receive buffer is that of an
 //! ordinary machine, or 4 MiB. Reports; asserts nothing.
 
-use std::env;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant};
 use mcl_udp::{Connection, Pacing, RawBroadcaster, RawListener};
 
 use crate::Outcome;
-use crate::test::{exit_code, prepare, way_inside};
+use crate::test::{exit_code, itself, prepare, way_inside};
 use mcl_setup::command::{Mode, Shell};
 
 /// The hidden commands: the parent in its namespace, and the listener's process.
@@ -39,10 +38,7 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
     };
     let series = series.clamp(1, 1000).to_string();
     let mut way = way_inside()?;
-    let status = way
-        .arg(env::current_exe()?)
-        .args([INSIDE, &series])
-        .status()?;
+    let status = way.arg(itself()?).args([INSIDE, &series]).status()?;
     Ok(exit_code(status))
 }
 
@@ -86,7 +82,7 @@ fn measure(
     let payload = vec![0x5a; MESSAGE];
     let (mut lossy, mut total, mut busy) = (0, Loss::default(), Duration::ZERO);
     for _ in 0..series {
-        let mut listener = Command::new(env::current_exe()?)
+        let mut listener = Command::new(itself()?)
             .args([LISTENER, &buffer.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -3,6 +3,7 @@
 mod ceiling;
 mod ci;
 mod demo;
+mod faults;
 mod loss;
 mod netsetup;
 #[cfg(test)]
@@ -28,6 +29,8 @@ Usage: cargo xtask <command>
       --persist         also write the buffer sizes to sysctl.d
   test [-- filter...]   the whole test suite, in private network namespaces
   ceiling [datagrams]   how much memory a listener takes under a flood (10000000)
+  faults [filter...]    what becomes of messages under loss, duplication, reorder,
+                        corruption, partition, stopped and killed processes: a table
   loss [series]         how much is lost with and without pacing (10 series)
   soak [option...]      many processes and faults, for long, and the account of all messages
       --seconds N       how long (120)
@@ -71,6 +74,8 @@ fn dispatch(arguments: &[String]) -> Outcome {
         demo::PUBLISHER => demo::publisher(rest),
         "ceiling" => ceiling::main(rest),
         ceiling::INSIDE => ceiling::inside(rest),
+        "faults" => faults::main(rest),
+        faults::INSIDE => faults::inside(rest),
         "loss" => loss::main(rest),
         loss::INSIDE => loss::inside(rest),
         loss::LISTENER => loss::listener(rest),

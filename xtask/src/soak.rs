@@ -27,7 +27,6 @@ mod witness;
 mod words;
 mod world;
 
-use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -38,7 +37,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::Outcome;
-use crate::test::{exit_code, inside_namespace, way_inside};
+use crate::test::{exit_code, inside_namespace, itself, way_inside};
 
 use conductor::Conductor;
 use options::Options;
@@ -58,7 +57,7 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
     let _interrupted = interrupts()?;
     let mut way = way_inside()?;
     let status = way
-        .arg(env::current_exe()?)
+        .arg(itself()?)
         .arg(INSIDE)
         .args(options.arguments())
         .status()?;

@@ -5,6 +5,7 @@
 use std::env;
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::thread::available_parallelism;
 
@@ -31,6 +32,15 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// This program, to be run again. While it runs, building the workspace may put a new
+/// one in its place, of the same source: that will do as well.
+pub(crate) fn itself() -> io::Result<PathBuf> {
+    let path = env::current_exe()?;
+    // What the kernel says of a file that was replaced (proc_pid_exe(5)).
+    let replaced = path.to_str().and_then(|it| it.strip_suffix(" (deleted)"));
+    Ok(replaced.map_or_else(|| path.clone(), PathBuf::from))
+}
+
 pub(crate) fn main(arguments: &[String]) -> Outcome {
     let filters: Vec<String> = arguments.iter().filter(|it| *it != "--").cloned().collect();
     // Inside the namespace there is no network to fetch dependencies from.
@@ -40,7 +50,7 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
     }
     match way_inside() {
         Ok(mut way) => {
-            way.arg(env::current_exe()?).arg(INSIDE).args(&filters);
+            way.arg(itself()?).arg(INSIDE).args(&filters);
             Ok(exit_code(way.status()?))
         }
         Err(why) => host_only(&filters, &why),
@@ -100,7 +110,7 @@ struct Extra {
     remedy: &'static str,
 }
 
-const EXTRAS: [Extra; 3] = [
+const EXTRAS: [Extra; 4] = [
     Extra {
         tests: "with_ethtool",
         program: "ethtool",
@@ -121,6 +131,13 @@ const EXTRAS: [Extra; 3] = [
         probe: &["-c", "import mcap, lz4, zstandard"],
         about: "read recordings with another reader",
         remedy: "python3 -m venv target/python && target/python/bin/pip install mcap",
+    },
+    Extra {
+        tests: "with_tmux",
+        program: "tmux",
+        probe: &["-V"],
+        about: "read the screen of `mcl spy`",
+        remedy: "sudo apt-get install tmux",
     },
 ];
 

@@ -16,7 +16,6 @@ mod results;
 mod runner;
 mod targets;
 
-use std::env;
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -25,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::ci::workspace;
-use crate::test::{exit_code, inside_namespace, way_inside};
+use crate::test::{exit_code, inside_namespace, itself, way_inside};
 
 use build::Programs;
 use plan::Plan;
@@ -90,7 +89,7 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
     let options = Options::parse(arguments)?;
     build::all(&options.out)?;
     let status = way_inside()?
-        .arg(env::current_exe()?)
+        .arg(itself()?)
         .arg(INSIDE)
         .args(arguments)
         .status()?;

@@ -20,6 +20,7 @@ mod publish;
 mod record;
 mod sampling;
 mod signals;
+mod spy;
 mod survey;
 mod transcode;
 mod view;
@@ -52,6 +53,9 @@ enum Command {
     Hz(survey::Periodic),
     /// Measure bandwidth and sizes of each topic and stream
     Bw(survey::Periodic),
+    /// Watch topics and streams on a full screen
+    #[command(after_long_help = spy::NOTES)]
+    Spy(spy::Spy),
     /// Measure rates, losses, round trips and CPU time per message
     #[command(subcommand)]
     Perf(perf::Perf),
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Command::List(it) => it.run(),
         Command::Hz(it) => it.hz(),
         Command::Bw(it) => it.bw(),
+        Command::Spy(it) => it.run(),
         Command::Perf(perf) => perf.run(),
         Command::Record(it) => it.run(),
         Command::Play(it) => it.run(),

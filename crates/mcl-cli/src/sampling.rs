@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use mcl_udp::{Encoding, Message, StreamId, Topic};
 
+use crate::output::counted;
+
 /// How many pieces a window is divided into: it slides by one of them at a time.
 const BUCKETS: u64 = 50;
 
@@ -91,6 +93,7 @@ struct Bucket {
     number: u64,
     sizes: Spread,
     intervals: Spread,
+    latencies: Spread,
 }
 
 /// What arrived within a window that ends now.
@@ -100,6 +103,9 @@ pub(crate) struct Figures {
     pub(crate) sizes: Spread,
     /// Seconds from each message to the next.
     pub(crate) intervals: Spread,
+    /// Seconds from publishing to receiving, by the clocks of the two machines: below
+    /// zero where the sender's is ahead.
+    pub(crate) latencies: Spread,
     /// Messages a second: how many intervals fit into one. Sinks when the next message
     /// is overdue.
     pub(crate) rate: f64,
@@ -132,7 +138,7 @@ impl Window {
         }
     }
 
-    pub(crate) fn add(&mut self, at: Duration, bytes: usize) {
+    pub(crate) fn add(&mut self, at: Duration, bytes: usize, latency: Option<f64>) {
         let number = self.number(at);
         self.forget(number);
         let newest = self.buckets.back().map(|bucket| bucket.number);
@@ -142,10 +148,14 @@ impl Window {
                 number,
                 sizes: Spread::NONE,
                 intervals: Spread::NONE,
+                latencies: Spread::NONE,
             });
         }
         if let Some(bucket) = self.buckets.back_mut() {
             bucket.sizes.add(bytes as f64);
+            if let Some(latency) = latency {
+                bucket.latencies.add(latency);
+            }
             if let Some(last) = self.last {
                 bucket.intervals.add(at.saturating_sub(last).as_secs_f64());
             }
@@ -154,15 +164,17 @@ impl Window {
     }
 
     pub(crate) fn figures(&self, now: Duration) -> Figures {
-        let (mut sizes, mut intervals) = (Spread::NONE, Spread::NONE);
+        let [mut sizes, mut intervals, mut latencies] = [Spread::NONE; 3];
         let oldest = self.oldest(self.number(now));
         for bucket in self.buckets.iter().filter(|it| it.number >= oldest) {
             sizes.merge(&bucket.sizes);
             intervals.merge(&bucket.intervals);
+            latencies.merge(&bucket.latencies);
         }
         Figures {
             sizes,
             intervals,
+            latencies,
             rate: self.rate(&intervals, now),
         }
     }
@@ -195,7 +207,7 @@ impl Window {
 
 /// What is known of one topic of one stream.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct Entry<X = ()> {
     pub(crate) topic: Option<Topic>,
     pub(crate) stream: StreamId,
     /// As the last message says.
@@ -207,9 +219,37 @@ pub(crate) struct Entry {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     window: Window,
+    /// What else a subcommand wants to know of it.
+    pub(crate) extra: X,
 }
 
-impl Entry {
+impl<X: Default> Entry<X> {
+    fn new<T>(message: &Message<T>, window: Duration) -> Self {
+        Self {
+            topic: message.topic.clone(),
+            stream: message.stream,
+            sender: message.sender,
+            encoding: message.encoding,
+            last: message.received,
+            messages: 0,
+            bytes: 0,
+            window: Window::new(window),
+            extra: X::default(),
+        }
+    }
+}
+
+impl<X> Entry<X> {
+    fn add<T>(&mut self, message: &Message<T>, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        (self.sender, self.encoding) = (message.sender, message.encoding);
+        self.last = message.received;
+        let latency = message.published.map(|at| signed(message.received, at));
+        self.window
+            .add(since_epoch(message.received), bytes, latency);
+    }
+
     /// What arrived within the window that ends at `now`.
     pub(crate) fn figures(&self, now: SystemTime) -> Figures {
         self.window.figures(since_epoch(now))
@@ -218,9 +258,9 @@ impl Entry {
 
 /// What was seen of which topics and streams.
 #[derive(Debug)]
-pub(crate) struct Survey {
+pub(crate) struct Survey<X = ()> {
     window: Duration,
-    entries: HashMap<(Option<Topic>, StreamId), Entry>,
+    entries: HashMap<(Option<Topic>, StreamId), Entry<X>>,
     /// Messages so far, and their payload bytes.
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
@@ -228,7 +268,7 @@ pub(crate) struct Survey {
     pub(crate) unlisted: u64,
 }
 
-impl Survey {
+impl<X: Default> Survey<X> {
     pub(crate) fn new(window: Duration) -> Self {
         Self {
             window,
@@ -239,37 +279,63 @@ impl Survey {
         }
     }
 
-    /// Takes a message with a payload of so many bytes into account.
-    pub(crate) fn add<T>(&mut self, message: &Message<T>, bytes: usize) {
+    /// Takes a message with a payload of so many bytes into account. Gives its entry,
+    /// unless there is no room for another one.
+    pub(crate) fn add<T>(&mut self, message: &Message<T>, bytes: usize) -> Option<&mut Entry<X>> {
         self.messages += 1;
         self.bytes += bytes as u64;
         let key = (message.topic.clone(), message.stream);
-        if self.entries.len() >= MAX_ENTRIES && !self.entries.contains_key(&key) {
+        if self.is_full() && !self.entries.contains_key(&key) {
             self.unlisted += 1;
-            return;
+            return None;
         }
-        let entry = self.entries.entry(key).or_insert_with(|| Entry {
-            topic: message.topic.clone(),
-            stream: message.stream,
-            sender: message.sender,
-            encoding: message.encoding,
-            last: message.received,
-            messages: 0,
-            bytes: 0,
-            window: Window::new(self.window),
-        });
-        entry.messages += 1;
-        entry.bytes += bytes as u64;
-        (entry.sender, entry.encoding) = (message.sender, message.encoding);
-        entry.last = message.received;
-        entry.window.add(since_epoch(message.received), bytes);
+        let new = || Entry::new(message, self.window);
+        let entry = self.entries.entry(key).or_insert_with(new);
+        entry.add(message, bytes);
+        Some(entry)
+    }
+}
+
+impl<X> Survey<X> {
+    fn is_full(&self) -> bool {
+        self.entries.len() >= MAX_ENTRIES
     }
 
     /// All entries, by topic and then by stream.
-    pub(crate) fn entries(&self) -> Vec<&Entry> {
+    pub(crate) fn entries(&self) -> Vec<&Entry<X>> {
         let mut entries: Vec<_> = self.entries.values().collect();
         entries.sort_by(|one, two| (&one.topic, one.stream).cmp(&(&two.topic, two.stream)));
         entries
+    }
+
+    /// All entries, in no order.
+    pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry<X>> {
+        self.entries.values_mut()
+    }
+
+    /// Makes room, if there is none, by forgetting what was last heard before `time`:
+    /// each restart of a publisher is another stream.
+    pub(crate) fn make_room(&mut self, time: SystemTime) {
+        if self.is_full() {
+            self.entries.retain(|_, entry| entry.last >= time);
+        }
+    }
+
+    /// What is to be said if not all of it is listed.
+    pub(crate) fn remark(&self) -> Option<String> {
+        let unlisted = (self.unlisted > 0).then_some(self.unlisted)?;
+        Some(format!(
+            "{} of topics or streams beyond {MAX_ENTRIES} not listed (`--topic` chooses)",
+            counted(unlisted, "message")
+        ))
+    }
+}
+
+/// Seconds from `earlier` to `later`, below zero if it is the other way round.
+fn signed(later: SystemTime, earlier: SystemTime) -> f64 {
+    match later.duration_since(earlier) {
+        Ok(time) => time.as_secs_f64(),
+        Err(error) => -error.duration().as_secs_f64(),
     }
 }
 
@@ -317,7 +383,7 @@ mod tests {
     fn a_steady_flow_has_its_rate_and_no_jitter() {
         let mut window = Window::new(ms(1000));
         for number in 0..300 {
-            window.add(ms(number * 10), 50);
+            window.add(ms(number * 10), 50, None);
         }
         let figures = window.figures(ms(2990));
         assert!(near(figures.rate, 100.0), "{figures:?}");
@@ -331,7 +397,7 @@ mod tests {
     #[test]
     fn a_flow_that_ends_fades_and_is_gone_after_the_window() {
         let mut window = Window::new(ms(1000));
-        (0..100).for_each(|number| window.add(ms(number * 10), 50));
+        (0..100).for_each(|number| window.add(ms(number * 10), 50, None));
         assert!(near(window.figures(ms(1000)).rate, 100.0));
         let halfway = window.figures(ms(1490));
         assert!(halfway.rate < 60.0 && halfway.rate > 40.0, "{halfway:?}");
@@ -343,10 +409,10 @@ mod tests {
     fn one_message_has_no_rate_and_the_clock_may_be_set_back() {
         let mut window = Window::new(ms(1000));
         assert_eq!(window.figures(ms(0)).rate, 0.0);
-        window.add(ms(500_000), 1);
+        window.add(ms(500_000), 1, None);
         assert_eq!(window.figures(ms(500_000)).rate, 0.0);
-        window.add(ms(100), 1);
-        window.add(ms(200), 1);
+        window.add(ms(100), 1, None);
+        window.add(ms(200), 1, None);
         let figures = window.figures(ms(500_000));
         assert_eq!((figures.sizes.count, figures.intervals.min), (3, 0.0));
     }
@@ -355,8 +421,51 @@ mod tests {
     fn memory_does_not_follow_the_rate() {
         let mut window = Window::new(ms(1000));
         for micro in 0..100_000 {
-            window.add(Duration::from_micros(micro * 100), 1);
+            window.add(Duration::from_micros(micro * 100), 1, None);
         }
         assert!(window.buckets.len() <= BUCKETS as usize);
+    }
+
+    #[test]
+    fn latencies_may_be_below_zero() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(signed(epoch + ms(500), epoch), 0.5);
+        assert_eq!(signed(epoch, epoch + ms(500)), -0.5);
+        let mut window = Window::new(ms(1000));
+        window.add(ms(0), 1, Some(-0.5));
+        window.add(ms(100), 1, Some(0.25));
+        window.add(ms(200), 1, None);
+        let latencies = window.figures(ms(300)).latencies;
+        assert_eq!((latencies.count, latencies.mean), (2, -0.125));
+        assert_eq!((latencies.min, latencies.max), (-0.5, 0.25));
+    }
+
+    #[test]
+    fn what_is_silent_gives_way_only_when_there_is_no_room() {
+        let now = SystemTime::UNIX_EPOCH + ms(100_000);
+        let mut survey: Survey = Survey::new(ms(1000));
+        for number in 0..MAX_ENTRIES as u64 {
+            assert!(!survey.is_full());
+            survey.make_room(now);
+            let entry = Entry {
+                topic: None,
+                stream: StreamId(number),
+                sender: SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, 0, 0, 0),
+                encoding: Encoding::RAW,
+                last: SystemTime::UNIX_EPOCH + ms(99_000 + 2000 * (number % 2)),
+                messages: 1,
+                bytes: 1,
+                window: Window::new(ms(1000)),
+                extra: (),
+            };
+            survey.entries.insert((None, entry.stream), entry);
+        }
+        assert!(survey.is_full());
+        survey.make_room(now);
+        assert_eq!(survey.entries().len(), MAX_ENTRIES / 2);
+        assert!(survey.entries().iter().all(|entry| entry.last >= now));
+        assert_eq!(survey.remark(), None);
+        survey.unlisted = 1;
+        assert!(survey.remark().unwrap().starts_with("1 message of"));
     }
 }

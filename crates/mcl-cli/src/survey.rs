@@ -40,6 +40,7 @@ impl List {
             output::check_reader()?;
         }
         watch.report(&mut Table::new(Kind::List), self.format)?;
+        watch.remark(self.format);
         self.format.summary(&watch.summary())?;
         watch.verdict(&stop, self.window, "--window")
     }
@@ -93,6 +94,7 @@ impl Periodic {
         if watch.survey().messages > table.reported() {
             watch.report(&mut table, self.format)?;
         }
+        watch.remark(self.format);
         self.format.summary(&watch.summary())?;
         let time = self.until.seconds().unwrap_or_default();
         watch.verdict(&stop, time, "--seconds")
@@ -125,7 +127,7 @@ impl Watch {
         let listener = reception
             .listener(&network.connection(), &network.link)
             .open()?;
-        let survey = Arc::new(Mutex::new(Survey::new(window)));
+        let survey: Arc<Mutex<Survey>> = Arc::new(Mutex::new(Survey::new(window)));
         let counted = Arc::clone(&survey);
         listener.subscribe_inline(move |message| {
             lock(&counted).add(&message, message.payload.len());
@@ -161,6 +163,15 @@ impl Watch {
             (rows, survey.messages)
         };
         table.print(&rows, messages, format)
+    }
+
+    /// Says if not all is listed.
+    fn remark(&self, format: Format) {
+        // Not to be printed under the lock, which the receiving thread needs.
+        let remark = self.survey().remark();
+        if let Some(remark) = remark {
+            format.note(&remark);
+        }
     }
 
     fn summary(&self) -> Summary {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
+use crate::error::descriptors_remedy;
 use crate::interface::route_to;
 use crate::netlink::Changes;
 use crate::receiver::poll_timeout;
@@ -352,6 +353,11 @@ impl ChooseError {
 
     fn advice(&self) -> &'static str {
         match &self.0.refusal {
+            Refusal::Look(InterfaceError::Ask { source, .. })
+                if descriptors_remedy(source).is_some() =>
+            {
+                "find out what keeps them open, or raise the limit"
+            }
             Refusal::Look(_) => "the system must allow rtnetlink sockets (AF_NETLINK)",
             Refusal::NotFound => "choose one of these by name, index or address",
             Refusal::Ambiguous(_) => "choose one of them by name or index",

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::Socket;
 
-/// Reads how often the kernel dropped for want of room in a receiver's buffer, over
+/// Reads how often the kernel dropped what a receiver was to get, for want of room in
+/// its buffer or because it found UDP's checksum wrong (it counts both alike), over
 /// all sockets that it has had.
 ///
 /// A diagnostic: it explains losses but does not count them. With receive

@@ -81,11 +81,12 @@ impl SocketError {
     }
 
     fn remedy(&self) -> String {
+        if let Some(remedy) = descriptors_remedy(&self.source) {
+            return remedy.into();
+        }
         let interface = &self.interface;
         let port = self.group.port();
         match (&self.step, Errno::from_raw(self.source.raw_os_error().unwrap_or(0))) {
-            (_, Errno::EMFILE) => "no descriptors are left in this process; see `ulimit -n`".into(),
-            (_, Errno::ENFILE) => "no descriptors are left on this machine; see `sysctl fs.file-max`".into(),
             (Step::Create, Errno::EAFNOSUPPORT) => {
                 "the kernel has no IPv6; see `sysctl net.ipv6.conf.all.disable_ipv6` and the kernel's command line (ipv6.disable=1)".into()
             }
@@ -106,6 +107,15 @@ impl SocketError {
             }
             _ => format!("`ip -6 address show dev {interface}` shows the state of the interface"),
         }
+    }
+}
+
+/// What to do if it was descriptors that something failed for want of.
+pub(crate) fn descriptors_remedy(source: &io::Error) -> Option<&'static str> {
+    match Errno::from_raw(source.raw_os_error()?) {
+        Errno::EMFILE => Some("no descriptors are left in this process; see `ulimit -n`"),
+        Errno::ENFILE => Some("no descriptors are left on this machine; see `sysctl fs.file-max`"),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use crate::error::descriptors_remedy;
 use crate::netlink::{self, Failure, Ipv6State, Link};
 
 /// The smallest MTU on which IPv6 runs (RFC 8200, section 5).
@@ -474,9 +475,7 @@ fn failed(step: &'static str) -> impl FnOnce(Failure) -> InterfaceError {
 #[non_exhaustive]
 pub enum InterfaceError {
     /// The conversation with the kernel (rtnetlink(7)) failed.
-    #[error(
-        "cannot {step}: rtnetlink: {what}: {source}; `ip address show` asks the same of the kernel"
-    )]
+    #[error("cannot {step}: rtnetlink: {what}: {source}; {}", remedy(source))]
     Ask {
         /// What was to be done.
         step: &'static str,
@@ -501,6 +500,10 @@ pub enum InterfaceError {
         /// The index asked for.
         index: NonZeroU32,
     },
+}
+
+fn remedy(source: &std::io::Error) -> &'static str {
+    descriptors_remedy(source).unwrap_or("`ip address show` asks the same of the kernel")
 }
 
 /// The index of the interface over which the system itself would send to `group`;

@@ -608,6 +608,25 @@ mod tests {
 
     #[test]
     #[ignore = "needs a private network namespace: cargo xtask test"]
+    fn what_it_is_too_slow_for_is_counted_with_ethtool() {
+        const DATAGRAMS: u64 = 40_000;
+        let world = World::new(6);
+        let begun = Instant::now();
+        for number in 0..DATAGRAMS {
+            let datagram = number.to_be_bytes().repeat(175);
+            world.sender.send(&datagram).unwrap();
+        }
+        let counts = world.cable.settle(Direction::Right).unwrap();
+        let took = begun.elapsed() - QUIET;
+        assert_eq!(counts.taken + counts.overflowed, DATAGRAMS, "{counts:?}");
+        assert_eq!(counts.given, counts.taken);
+        let rate = counts.given as f64 * 1400.0 / took.as_secs_f64() / 1e6;
+        let shown = format!("forwarded {rate:.0} MB/s, overflowed {}", counts.overflowed);
+        io::Write::write_all(&mut io::stdout(), format!("{shown}\n").as_bytes()).unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs a private network namespace: cargo xtask test"]
     fn a_cut_cable_carries_nothing_and_a_mended_one_everything_with_ethtool() {
         let world = World::new(5);
         world.cable.set(Faults {

@@ -126,6 +126,9 @@ impl KernelDrops {
     }
 }
 
+/// The same counter of the kernel counts both.
+const OR: &str = ", or checksums were wrong (`nstat Udp6InCsumErrors`)";
+
 impl Display for KernelDrops {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let ReceiveBuffer {
@@ -136,12 +139,12 @@ impl Display for KernelDrops {
         if self.buffer.shortfall() > 0 {
             write!(
                 f,
-                "its receive buffer is small, {granted} of {requested} bytes asked for"
+                "its receive buffer is small, {granted} of {requested} bytes asked for{OR}"
             )?;
         } else {
             write!(
                 f,
-                "its receive buffer was full, all {requested} bytes asked for"
+                "its receive buffer was full, all {requested} bytes asked for{OR}"
             )?;
         }
         write!(f, "\n  {}", self.advice())
@@ -326,7 +329,8 @@ mod tests {
 3 datagrams foreign: 1 for another group, 2 over another interface
 1 error of receiving
 interface, times: 3 lost, 2 back, 1 taken anew
-the kernel dropped 88 times: its receive buffer is small, 212,992 of 4,194,304 bytes asked for
+the kernel dropped 88 times: its receive buffer is small, 212,992 of 4,194,304 bytes asked for, \
+or checksums were wrong (`nstat Udp6InCsumErrors`)
   mend it, for listeners opened from then on: sudo sysctl -w net.core.rmem_max=4194304
   and for good: echo net.core.rmem_max=4194304 | sudo tee -a /etc/sysctl.d/60-mcl.conf
   or, as far as 2 MiB: cargo xtask netsetup --persist"
@@ -361,7 +365,8 @@ the kernel dropped 88 times: its receive buffer is small, 212,992 of 4,194,304 b
         let last = said.split_once("received\n").unwrap().1;
         assert_eq!(
             last,
-            "the kernel dropped 1 time: its receive buffer was full, all 4,096 bytes asked for\n  \
+            "the kernel dropped 1 time: its receive buffer was full, all 4,096 bytes asked for, or \
+             checksums were wrong (`nstat Udp6InCsumErrors`)\n  \
              ask for more (`receive_buffer`), slow the broadcasters down (`pacing`), or do less \
              in inline callbacks"
         );

@@ -54,8 +54,8 @@ pub enum Event {
         /// The stream.
         stream: StreamId,
     },
-    /// The kernel dropped datagrams for want of room in the receive buffer.
-    /// Listeners only.
+    /// The kernel dropped datagrams, for want of room in the receive buffer or because
+    /// their checksums were wrong. Listeners only.
     #[non_exhaustive]
     KernelDropped {
         /// How often so far, in all

@@ -70,12 +70,23 @@ pub(crate) struct Intake {
     trace: ListenerTrace,
 }
 
+/// What a listener asks of its intake.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) filter: Filter,
+    /// Whether a message without a CRC is as good as a damaged one.
+    pub(crate) require_crc: bool,
+    /// How long to look for datagrams without sleeping, after some came.
+    pub(crate) spin: Duration,
+}
+
 impl Intake {
-    pub(crate) fn new(receiver: Receiver, watch: Watch, filter: Filter, spin: Duration) -> Self {
+    pub(crate) fn new(receiver: Receiver, watch: Watch, wanted: Wanted) -> Self {
         let started = Instant::now();
         Self {
             workshop: Workshop {
-                filter,
+                filter: wanted.filter,
+                require_crc: wanted.require_crc,
                 interface: receiver.interface().unwrap_or(NonZeroU32::MIN),
                 topics: TopicCache::default(),
                 stock: Stock::default(),
@@ -94,7 +105,7 @@ impl Intake {
             streak: 0,
             failed: None,
             started,
-            spin,
+            spin: wanted.spin,
             heard: started,
             trim: None,
         }
@@ -365,6 +376,7 @@ impl AsFd for Intake {
 #[derive(Debug)]
 struct Workshop {
     filter: Filter,
+    require_crc: bool,
     interface: NonZeroU32,
     topics: TopicCache,
     stock: Stock,
@@ -486,7 +498,7 @@ impl Sink for Collector<'_> {
 
     #[inline]
     fn judge(&mut self, received: &Received<'_>) -> Verdict {
-        if !crc_matches(received) {
+        if !crc_matches(received, self.workshop.require_crc) {
             Verdict::CrcMismatch
         } else if !self.wants.claimed {
             Verdict::Unclaimed
@@ -532,9 +544,9 @@ impl Collector<'_> {
     }
 }
 
-fn crc_matches(received: &Received<'_>) -> bool {
+fn crc_matches(received: &Received<'_>, required: bool) -> bool {
     let Some(expected) = received.metadata().crc32c else {
-        return true;
+        return !required;
     };
     let body = received.body();
     let (head, payload) = body.crc_covered();

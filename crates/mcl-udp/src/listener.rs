@@ -20,7 +20,7 @@ use crate::error::OpenError;
 use crate::events::Events;
 use crate::filter::Filter;
 use crate::handful::Handful;
-use crate::intake::Intake;
+use crate::intake::{Intake, Wanted};
 use crate::interface::{Await, Place, finder, pick};
 use crate::message::{Message, Topic, Undecodable};
 use crate::payload::Payload;
@@ -320,6 +320,7 @@ pub struct ListenerBuilder<T, C = Bincode> {
     max_streams: Option<usize>,
     ignored: Vec<StreamId>,
     spin: Duration,
+    require_crc: bool,
     schema: Option<u64>,
     on_error: Option<ErrorHook>,
     codec: C,
@@ -340,6 +341,7 @@ impl<T, C> ListenerBuilder<T, C> {
             max_streams: None,
             ignored: Vec::new(),
             spin: Duration::ZERO,
+            require_crc: false,
             schema: None,
             on_error: None,
             codec,
@@ -436,6 +438,18 @@ impl<T, C> ListenerBuilder<T, C> {
         self
     }
 
+    /// Drops messages that carry no CRC-32C
+    /// ([`BroadcasterBuilder::crc`](crate::BroadcasterBuilder::crc)), and counts them
+    /// as [`crc_mismatch`](mcl_wire::Account::crc_mismatch); takes them by default. One
+    /// that is there is checked in either case.
+    ///
+    /// With it, damage that hides the CRC is found too. All broadcasters of the group
+    /// must send it then, which those of this library do.
+    pub fn require_crc(mut self) -> Self {
+        self.require_crc = true;
+        self
+    }
+
     /// Expects payloads to follow this schema: others are undecodable. By
     /// default the schema is not looked at.
     pub fn schema(mut self, schema: u64) -> Self {
@@ -464,6 +478,7 @@ impl<T, C> ListenerBuilder<T, C> {
             max_streams: self.max_streams,
             ignored: self.ignored,
             spin: self.spin,
+            require_crc: self.require_crc,
             schema: self.schema,
             on_error: self.on_error,
             codec,
@@ -554,7 +569,11 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
         let interface = pick(&mut finder, self.awaits)?;
         let mut receiver = self.open_receiver(interface.as_ref())?;
         let place = Arc::new(Place::new(&finder, interface));
-        let filter = Filter::new(&self.topics, self.topicless);
+        let wanted = Wanted {
+            filter: Filter::new(&self.topics, self.topicless),
+            require_crc: self.require_crc,
+            spin: self.spin,
+        };
         let mut watch = Watch::new(finder, Arc::clone(&place));
         if !place.is_there() {
             // It may have come between the look and the watch.
@@ -564,7 +583,7 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
             kernel: KernelSide::of(&receiver, place),
             waker: receiver.waker(),
             core: Core::new(self.limits(), receiver.receive_buffer()),
-            intake: Intake::new(receiver, watch, filter, self.spin),
+            intake: Intake::new(receiver, watch, wanted),
         })
     }
 

@@ -29,15 +29,16 @@ pub struct ListenerStatistics {
     pub receive_errors: u64,
     /// The kernel's receive buffer as asked for and as granted.
     pub receive_buffer: ReceiveBuffer,
-    /// How often the kernel dropped for want of room in that buffer: a
-    /// diagnostic that explains missing datagrams but does not add up with them. It
-    /// counts buffers, each of up to a whole train, and whatever reached the socket;
-    /// it goes on when the listener joins anew. `None` if it cannot be read from the
-    /// calling thread, which is in another network namespace.
+    /// How often the kernel dropped, for want of room in that buffer or because it
+    /// found UDP's checksum wrong (it counts both alike): a diagnostic that explains
+    /// missing datagrams but does not add up with them. It counts buffers, each of up to
+    /// a whole train, and whatever reached the socket; it goes on when the listener
+    /// joins anew. `None` if it cannot be read from the calling thread, which is in
+    /// another network namespace.
     pub kernel_drops: Option<u64>,
     /// How often the interface was away, and what came of it.
     pub interface: InterfaceChanges,
-    /// Bytes of messages under reassembly.
+    /// Bytes of messages under reassembly, and of spare buffers kept for the next ones.
     pub reassembly_bytes: usize,
 }
 
@@ -93,7 +94,7 @@ pub(crate) mod tests {
     fn numbers() -> Value {
         json!({
             "first": 5, "highest": 1398, "spanned": 1394, "received": 1344, "missing": 50,
-            "before_first": 2, "late": 3, "duplicate": 4, "stale": 1, "jumps": 1, "restarts": 0,
+            "before_first": 2, "apart": 0, "late": 3, "duplicate": 4, "stale": 1, "jumps": 1, "restarts": 0,
         })
     }
 
@@ -145,7 +146,7 @@ pub(crate) mod tests {
                 "id": "00000000000000ff",
                 "datagrams": {
                     "first": 0, "highest": 71_000, "spanned": 71_001, "received": 69_767,
-                    "missing": 1234, "before_first": 0, "late": 3, "duplicate": 8, "stale": 9,
+                    "missing": 1234, "before_first": 0, "apart": 0, "late": 3, "duplicate": 8, "stale": 9,
                     "jumps": 10, "restarts": 0,
                 },
                 "datagram_bytes": 96_000_000,
@@ -178,7 +179,7 @@ pub(crate) mod tests {
         let numbers = one.numbers;
         assert_eq!(
             one.account().total(),
-            numbers.spanned + numbers.before_first
+            numbers.spanned + numbers.before_first + numbers.apart
         );
         assert_eq!(of.stream(StreamId(1)), None);
         assert_eq!(of.messages_lost(), account.lost());

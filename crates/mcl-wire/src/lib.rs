@@ -352,7 +352,7 @@
 //! | a frame is cut off; breaks a rule of its type; MESSAGE or FRAGMENT in an UNSEQUENCED datagram | [`MalformedFrame`](Disposition::MalformedFrame) |
 //! | a frame of unknown critical type, or an unknown critical flag on a known one | [`CriticalFrame`](Disposition::CriticalFrame) |
 //! | a new stream, and no room for its state | [`StreamLimit`](Disposition::StreamLimit) |
-//! | sequence number more than 1024 above the highest, or 2^24 below it | [`Jump`](Disposition::Jump) |
+//! | sequence number more than 2^24 from the highest, above or below | [`Jump`](Disposition::Jump) |
 //! | sequence number 1024 or more below the highest | [`Stale`](Disposition::Stale) |
 //! | sequence number seen before | [`Duplicate`](Disposition::Duplicate) |
 //!
@@ -361,21 +361,26 @@
 //! UNSEQUENCED, then the rest. "Cut off" is what ends after the datagram does; too
 //! short for its own fields is "the rest".
 //!
-//! A stream's first sequence number may be any: a receiver may come late. One far
-//! sequence number, more than 1024 above the highest or more than 2^24 below it, is
-//! not believed: a forged or damaged datagram must not disturb an honest stream, all of
-//! whose numbers would be too old after it. If the very next number of that stream is 1
-//! to 64 above it, it is where the stream is: what lies between is missing. Beyond 2^24
-//! the sequence starts anew there instead: what was under reassembly is given up,
-//! message numbers start anew as well, and what lies between is not counted as missing
-//! (after RFC 3550, appendix A.1). If the next number is far but not there, it is the
-//! one to be confirmed now. The sequence starts anew, too, at the last of 65 numbers
-//! older than the window, with nothing else between them, each 1 to 64 above the one
-//! before.
+//! A stream's first sequence number may be any: a receiver may come late. The sequence
+//! does not follow one far number: a forged or damaged datagram must not disturb an
+//! honest stream, all of whose numbers would be too old after it (after RFC 3550,
+//! appendix A.1).
+//!
+//! - More than 1024 above the highest, up to 2^24: the datagram is acted upon, but the
+//!   highest number stays. If the very next number of that stream is as far ahead and
+//!   within 1024 of it, the sequence is there, and what lies between is missing.
+//! - More than 2^24 above or below: the datagram is dropped. If the very next number is
+//!   that far as well, and 1 to 64 above it, the sequence starts anew with that: what was
+//!   under reassembly is given up, message numbers start anew as well, and what lies
+//!   between is not counted as missing.
+//! - If the next number is far but does not confirm, it is the one to be confirmed now.
+//! - The sequence starts anew, too, at the last of 65 numbers older than the window, with
+//!   nothing else between them, each 1 to 64 above the one before.
+//!
 //! Message numbers are judged the same way, with a window of 4096, each whole
-//! message's and that of the first fragment seen of a message; when they start
-//! anew by themselves, what came before is forgotten, but what is under
-//! reassembly goes on.
+//! message's and that of the first fragment seen of a message; the numbers that one
+//! datagram says do not confirm each other. When they start anew by themselves, what came
+//! before is forgotten, but what is under reassembly goes on.
 //!
 //! Frames of an accepted datagram:
 //!

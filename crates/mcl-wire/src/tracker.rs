@@ -1,7 +1,7 @@
 //! Which numbers of a sequence have been seen, in constant memory.
 
 /// How far ahead a number may be and still go on with the sequence, once a second
-/// one has confirmed it; what is further away (or that far behind) starts it anew.
+/// one has confirmed that; what is further away (or that far behind) starts it anew.
 pub const MAX_JUMP: u64 = 1 << 24;
 /// How closely a second number must follow a jump to confirm it.
 pub const RESTART_WINDOW: u64 = 64;
@@ -31,9 +31,12 @@ pub enum Arrival {
     Duplicate,
     /// Older than the window: cannot be told from a duplicate.
     Stale,
-    /// Further ahead than the window is long, or more than [`MAX_JUMP`] away. The next
-    /// number to be observed decides whether it was an accident or where the sequence
-    /// now is.
+    /// New, and further ahead than the window is long. The next number to be observed
+    /// decides whether it was an accident or where the sequence now is: until then the
+    /// sequence stays where it was.
+    Leap,
+    /// More than [`MAX_JUMP`] away. The next number to be observed decides, as for a
+    /// leap; but it is not to be used.
     Jump,
     /// New: the second number in a row near a jump, or the last of many in a row
     /// older than the window. The sequence starts here anew.
@@ -73,6 +76,9 @@ pub struct SequenceCounts {
     pub missing: u64,
     /// Numbers seen which precede the first; in neither of the above.
     pub before_first: u64,
+    /// Numbers seen so far ahead that they are not part of what is spanned, unless
+    /// the next number confirms them ([`Arrival::Leap`]); in none of the above.
+    pub apart: u64,
     /// Numbers which were missing and came after all; in `received`.
     pub late: u64,
     /// Numbers seen again.
@@ -100,12 +106,14 @@ impl SequenceCounts {
 
 /// Tells new numbers of a sequence from duplicates, and counts what is missing.
 ///
-/// Remembers the last `64 * WORDS` numbers, 1024 unless said otherwise. A
-/// number further ahead than that is not believed until a second one confirms
+/// Remembers the last `64 * WORDS` numbers, 1024 unless said otherwise. The sequence
+/// does not follow a number further ahead than that until a second one confirms
 /// it, as in RFC 3550 appendix A.1: one forged or damaged datagram must not
 /// disturb an honest stream, whose numbers would all be behind the window then.
-/// Where two did it, or the very first: when 65 honest numbers came in a row,
-/// nothing else between them, the sequence is where they are.
+/// The number itself is used nevertheless, unless it is more than [`MAX_JUMP`] away:
+/// so long a gap costs nothing beyond itself. Where two led it astray, or the very
+/// first: when 65 honest numbers came in a row, nothing else between them, the
+/// sequence is where they are.
 ///
 /// ```
 /// use mcl_wire::{Arrival, SequenceTracker};
@@ -122,8 +130,10 @@ impl SequenceCounts {
 pub struct SequenceTracker<const WORDS: usize = 16> {
     highest: u64,
     received: u64,
-    /// The last number, if it was not believed.
-    candidate: Option<u64>,
+    /// The last number that was not believed.
+    candidate: Candidate,
+    /// Whether it was the last number of all: else it waits for nothing any more.
+    waits: bool,
     /// How many in a row before it were too old, each near the one before.
     stale_run: u32,
     started: bool,
@@ -131,6 +141,29 @@ pub struct SequenceTracker<const WORDS: usize = 16> {
     /// What else is counted. Of the numbers spanned, those before the last
     /// restart; `highest`, `received` and `missing` are not kept here.
     rest: SequenceCounts,
+}
+
+/// A number that was not believed; if it was used all the same, with those before it
+/// that it follows.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    /// Above `last` if that was not used.
+    first: u64,
+    last: u64,
+    /// What said the last one: what it says besides confirms nothing.
+    source: u64,
+}
+
+impl Candidate {
+    const NONE: Self = Self {
+        first: u64::MAX,
+        last: 0,
+        source: 0,
+    };
+
+    const fn is_used(&self) -> bool {
+        self.first <= self.last
+    }
 }
 
 impl<const WORDS: usize> Default for SequenceTracker<WORDS> {
@@ -152,7 +185,8 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         Self {
             highest: 0,
             received: 0,
-            candidate: None,
+            candidate: Candidate::NONE,
+            waits: false,
             stale_run: 0,
             started: false,
             seen: [0; WORDS],
@@ -163,6 +197,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
                 received: 0,
                 missing: 0,
                 before_first: 0,
+                apart: 0,
                 late: 0,
                 duplicate: 0,
                 stale: 0,
@@ -196,18 +231,26 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     /// Takes note of `number`.
     #[inline]
     pub fn observe(&mut self, number: u64) -> Arrival {
+        // No two numbers confirm each other unless they differ.
+        self.observe_from(number, number)
+    }
+
+    /// As [`observe`](Self::observe), of several numbers that one `source` says, such as
+    /// a datagram: they do not confirm each other.
+    #[inline]
+    pub fn observe_from(&mut self, number: u64, source: u64) -> Arrival {
         if !self.started {
             self.start(number);
             return Arrival::New;
         }
         let highest = self.highest;
         match number.checked_sub(highest) {
-            Some(0) => self.old(number),
+            Some(0) => self.old(number, source),
             // However wrong it may be, all honest ones still are in the window then.
             Some(ahead) if ahead <= Self::WINDOW => self.ahead(number, ahead),
-            Some(ahead) if ahead <= MAX_JUMP => self.leap(number, ahead),
-            None if highest.saturating_sub(number) <= MAX_JUMP => self.old(number),
-            _ => self.jump(number),
+            Some(ahead) if ahead <= MAX_JUMP => self.leap(number, source),
+            None if highest.saturating_sub(number) <= MAX_JUMP => self.old(number, source),
+            _ => self.jump(number, source),
         }
     }
 
@@ -235,7 +278,8 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 
     fn start(&mut self, number: u64) {
         self.started = true;
-        self.candidate = None;
+        self.candidate = Candidate::NONE;
+        self.waits = false;
         self.seen = [0; WORDS];
         self.mark(number);
         self.rest.first = number;
@@ -245,7 +289,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 
     #[inline]
     fn ahead(&mut self, number: u64, ahead: u64) -> Arrival {
-        self.candidate = None;
+        self.waits = false;
         if ahead > 1 {
             self.forget(ahead);
         }
@@ -261,12 +305,12 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     }
 
     #[inline]
-    fn old(&mut self, number: u64) -> Arrival {
+    fn old(&mut self, number: u64, source: u64) -> Arrival {
         let age = self.highest.saturating_sub(number);
         if age >= Self::WINDOW {
-            return self.stale(number);
+            return self.stale(number, source);
         }
-        self.candidate = None;
+        self.waits = false;
         if !self.mark(number) {
             add(&mut self.rest.duplicate, 1);
             return Arrival::Duplicate;
@@ -281,12 +325,14 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     }
 
     #[cold]
-    fn stale(&mut self, number: u64) -> Arrival {
-        let step = self.candidate.and_then(|at| number.checked_sub(at));
+    fn stale(&mut self, number: u64, source: u64) -> Arrival {
+        let before = self.waiting();
+        let step = before.and_then(|it| number.checked_sub(it.last));
+        let other = before.is_some_and(|it| it.source != source);
         self.stale_run = match step {
             // As often as a message has fragments.
             Some(0) => self.stale_run,
-            Some(1..=RESTART_WINDOW) => self.stale_run.saturating_add(1),
+            Some(1..=RESTART_WINDOW) => self.stale_run.saturating_add(other.into()),
             _ => 0,
         };
         if self.stale_run >= STALE_RUN {
@@ -294,38 +340,90 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
             self.start(number);
             return Arrival::Restarted;
         }
-        self.candidate = Some(number);
+        self.suspect(number, source);
         add(&mut self.rest.stale, 1);
         Arrival::Stale
     }
 
-    #[cold]
-    fn leap(&mut self, number: u64, ahead: u64) -> Arrival {
-        if self.is_confirmed_by(number) {
-            return self.ahead(number, ahead);
-        }
-        self.suspect(number)
+    /// What the next number may confirm.
+    fn waiting(&self) -> Option<Candidate> {
+        self.waits.then_some(self.candidate)
     }
 
-    fn jump(&mut self, number: u64) -> Arrival {
-        if self.is_confirmed_by(number) {
+    /// A number beyond the window, which another one nearby may confirm, or may have
+    /// been waiting for.
+    #[cold]
+    fn leap(&mut self, number: u64, source: u64) -> Arrival {
+        let last = self.candidate;
+        if (last.first..=last.last).contains(&number) {
+            add(&mut self.rest.duplicate, 1);
+            return Arrival::Duplicate;
+        }
+        if let Some(near) = self.leapt_near(number).filter(|it| it.source != source) {
+            return self.follow(number, near);
+        }
+        let goes_on = self.waits && last.source == source;
+        let goes_on = goes_on && last.is_used() && last.last.checked_add(1) == Some(number);
+        self.suspect(number, source);
+        self.candidate.first = if goes_on { last.first } else { number };
+        add(&mut self.rest.apart, 1);
+        Arrival::Leap
+    }
+
+    /// What leapt just before, if it is in one window with `number`.
+    fn leapt_near(&self, number: u64) -> Option<Candidate> {
+        let near = self.waiting().filter(Candidate::is_used)?;
+        let leapt = near.last.checked_sub(self.highest)? > Self::WINDOW;
+        (leapt && number.abs_diff(near.last) < Self::WINDOW).then_some(near)
+    }
+
+    /// The sequence goes where `number` and those in `apart` are.
+    fn follow(&mut self, number: u64, apart: Candidate) -> Arrival {
+        let before = self.highest;
+        let top = number.max(apart.last);
+        self.forget(top.saturating_sub(before));
+        self.highest = top;
+        self.waits = false;
+        // What is out of the window by now is counted as what it is: seen.
+        let count = apart.last.saturating_sub(apart.first).saturating_add(1);
+        for at in apart.first.max(top.saturating_sub(Self::WINDOW - 1))..=apart.last {
+            self.mark(at);
+        }
+        self.mark(number);
+        self.rest.apart = self.rest.apart.saturating_sub(count);
+        add(&mut self.received, count.saturating_add(1));
+        let spanned = top.saturating_sub(before);
+        Arrival::Gap {
+            missing: spanned.saturating_sub(count.saturating_add(1)),
+        }
+    }
+
+    fn jump(&mut self, number: u64, source: u64) -> Arrival {
+        if self.is_confirmed_by(number, source) {
             self.restart();
             self.start(number);
             return Arrival::Restarted;
         }
-        self.suspect(number)
+        self.suspect(number, source);
+        add(&mut self.rest.jumps, 1);
+        Arrival::Jump
     }
 
     /// Whether `number` follows the last one closely, which was not believed.
-    fn is_confirmed_by(&self, number: u64) -> bool {
-        let distance = self.candidate.and_then(|at| number.checked_sub(at));
-        matches!(distance, Some(1..=RESTART_WINDOW))
+    fn is_confirmed_by(&self, number: u64, source: u64) -> bool {
+        self.waiting().is_some_and(|it| {
+            let distance = number.checked_sub(it.last);
+            it.source != source && matches!(distance, Some(1..=RESTART_WINDOW))
+        })
     }
 
-    fn suspect(&mut self, number: u64) -> Arrival {
-        self.candidate = Some(number);
-        add(&mut self.rest.jumps, 1);
-        Arrival::Jump
+    fn suspect(&mut self, number: u64, source: u64) {
+        self.waits = true;
+        self.candidate = Candidate {
+            first: u64::MAX,
+            last: number,
+            source,
+        };
     }
 
     /// Marks `number` as seen; `false` if it was already.
@@ -469,26 +567,77 @@ mod tests {
         assert_eq!(tracker.observe(1 + 1024), Arrival::Gap { missing: 1023 });
         // Had it been an accident, the honest numbers would have gone on.
         assert_eq!(tracker.observe(2), Arrival::Late);
-        assert_eq!(tracker.observe(1025 + 1025), Arrival::Jump);
+        assert_eq!(tracker.observe(1025 + 1025), Arrival::Leap);
         assert_eq!(tracker.observe(1026), Arrival::New);
     }
 
     #[test]
     fn a_gap_beyond_the_window_is_believed_once_it_is_confirmed() {
+        for confirming in [5001, 4000, 6023] {
+            let mut tracker = tracker(&[0]);
+            assert_eq!(tracker.observe(5000), Arrival::Leap);
+            assert_eq!(tracker.observe(5000), Arrival::Duplicate);
+            let counts = tracker.counts();
+            assert_eq!((counts.received, counts.spanned, counts.apart), (1, 1, 1));
+            let top = confirming.max(5000);
+            let missing = top - 2;
+            assert_eq!(tracker.observe(confirming), Arrival::Gap { missing });
+            let counts = tracker.counts();
+            assert_eq!((counts.highest, counts.restarts, counts.apart), (top, 0, 0));
+            assert_eq!((counts.received, counts.missing), (3, missing));
+            assert_eq!(tracker.observe(5000), Arrival::Duplicate);
+        }
+    }
+
+    #[test]
+    fn a_leap_too_far_from_the_last_one_is_the_next_candidate() {
         let mut tracker = tracker(&[0]);
-        assert_eq!(tracker.observe(5000), Arrival::Jump);
-        assert_eq!(tracker.observe(5001), Arrival::Gap { missing: 5000 });
+        for number in [5000, 6024, 5000] {
+            assert_eq!(tracker.observe(number), Arrival::Leap);
+        }
+        assert_eq!(tracker.observe(1), Arrival::New);
+        // It waits for nothing any more, but was used.
+        assert_eq!(tracker.observe(5000), Arrival::Duplicate);
+        assert_eq!(tracker.observe(5001), Arrival::Leap);
+        assert_eq!(tracker.counts().apart, 4);
+    }
+
+    #[test]
+    fn what_one_source_says_confirms_nothing_else_that_it_says() {
+        let mut tracker = tracker(&[0]);
+        for number in 5000..5100 {
+            assert_eq!(tracker.observe_from(number, 7), Arrival::Leap);
+            assert_eq!(tracker.observe_from(number, 7), Arrival::Duplicate);
+        }
+        assert_eq!(tracker.counts().apart, 100);
+        let missing = 4999;
+        assert_eq!(tracker.observe_from(5100, 8), Arrival::Gap { missing });
         let counts = tracker.counts();
-        assert_eq!((counts.jumps, counts.restarts), (1, 0));
-        // The one that was not believed is missing, until it comes again.
-        assert_eq!((counts.received, counts.missing), (2, 5000));
-        assert_eq!(tracker.observe(5000), Arrival::Late);
+        assert_eq!((counts.apart, counts.received), (0, 102));
+        for number in 5000..=5100 {
+            assert_eq!(tracker.observe(number), Arrival::Duplicate);
+        }
+
+        for number in 0..100 {
+            assert_eq!(tracker.observe_from((1 << 40) + number, 9), Arrival::Jump);
+        }
+        assert_eq!(
+            tracker.observe_from((1 << 40) + 100, 10),
+            Arrival::Restarted
+        );
+        for number in 0..100 {
+            assert_eq!(tracker.observe_from(1000 + number, 11), Arrival::Jump);
+        }
+        let mut late = self::tracker(&[0, 4999, 5000]);
+        for number in 0..1000 {
+            assert_eq!(late.observe_from(number, 12), Arrival::Stale);
+        }
     }
 
     #[test]
     fn the_largest_step_that_goes_on_with_the_sequence() {
         let mut tracker = tracker(&[1, MAX_JUMP]);
-        let missing = MAX_JUMP - 1;
+        let missing = MAX_JUMP - 2;
         assert_eq!(tracker.observe(1 + MAX_JUMP), Arrival::Gap { missing });
         assert_eq!(tracker.observe(1), Arrival::Stale);
         assert_eq!(tracker.observe(0), Arrival::Jump, "that far behind");
@@ -519,24 +668,27 @@ mod tests {
     #[derive(Default)]
     struct Model {
         seen: BTreeSet<u64>,
+        /// Seen, and not confirmed.
+        apart: BTreeSet<u64>,
         first: u64,
-        jump: Option<u64>,
+        /// The last that leapt, in one piece, and what said so.
+        leapt: (BTreeSet<u64>, u64),
+        waits: bool,
     }
 
     impl Model {
-        fn observe(&mut self, number: u64) -> Arrival {
-            let before = self.jump.take();
+        fn observe(&mut self, number: u64, source: u64) -> Arrival {
             let Some(highest) = self.seen.last().copied() else {
                 self.first = number;
                 self.seen.insert(number);
                 return Arrival::New;
             };
-            let confirmed = before.is_some_and(|at| (at + 1..=at + 64).contains(&number));
-            if number > highest + 1024 && !confirmed {
-                self.jump = Some(number);
-                return Arrival::Jump;
+            if number > highest + 1024 {
+                return self.leap(number, source, highest);
             }
+            self.waits = false;
             if number + 1024 <= highest {
+                self.leapt.0.clear();
                 return Arrival::Stale;
             }
             match (self.seen.insert(number), number) {
@@ -548,6 +700,31 @@ mod tests {
                 _ if number < self.first => Arrival::New,
                 _ => Arrival::Late,
             }
+        }
+
+        fn leap(&mut self, number: u64, source: u64, highest: u64) -> Arrival {
+            if self.leapt.0.contains(&number) {
+                return Arrival::Duplicate;
+            }
+            let (mut all, by) = core::mem::take(&mut self.leapt);
+            let last = all.last().copied().filter(|_| self.waits);
+            self.waits = true;
+            if by == source || last.is_none_or(|last| last.abs_diff(number) >= 1024) {
+                let follows = by == source && last.is_some_and(|last| last + 1 == number);
+                all.retain(|_| follows);
+                all.insert(number);
+                self.apart.insert(number);
+                self.leapt = (all, source);
+                return Arrival::Leap;
+            }
+            self.waits = false;
+            all.insert(number);
+            let missing = all.last().unwrap() - highest - all.len() as u64;
+            for number in all {
+                self.apart.remove(&number);
+                self.seen.insert(number);
+            }
+            Arrival::Gap { missing }
         }
     }
 
@@ -561,24 +738,25 @@ mod tests {
         };
         let mut tracker: SequenceTracker = SequenceTracker::new();
         let mut model = Model::default();
-        let mut at = 100_000_u64;
-        let mut leaps = 0;
+        let (mut at, mut source) = (100_000_u64, 0);
+        let mut leaps = [0; 2];
         for _ in 0..200_000 {
-            let expected = model.observe(at);
-            assert_eq!(tracker.observe(at), expected, "{at}");
+            let expected = model.observe(at, source);
+            assert_eq!(tracker.observe_from(at, source), expected, "{at}");
             let counts = tracker.counts();
-            leaps += u64::from(matches!(expected, Arrival::Gap { missing: 1024.. }));
+            leaps[0] += u64::from(matches!(expected, Arrival::Gap { missing: 1024.. }));
+            leaps[1] += u64::from(expected == Arrival::Leap);
             assert_eq!(counts.received + counts.missing, counts.spanned);
-            assert_eq!(
-                counts.received + counts.before_first,
-                model.seen.len() as u64
-            );
+            let seen = counts.received + counts.before_first;
+            assert_eq!(seen, model.seen.len() as u64);
+            assert_eq!(counts.restarts, 0);
+            source += random(2);
             let step = [1, 1, 1, 3, 70, 1100, 3000][random(7) as usize];
-            let jumped = expected == Arrival::Jump;
-            let from = if jumped { at } else { counts.highest };
+            let leapt = expected == Arrival::Leap;
+            let from = if leapt { at } else { counts.highest };
             at = from + 1 + random(step);
             at -= if random(3) == 0 { random(1200) } else { 0 };
         }
-        assert!(leaps > 0);
+        assert!(leaps.iter().all(|it| *it > 100), "{leaps:?}");
     }
 }

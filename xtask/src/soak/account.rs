@@ -73,6 +73,8 @@ pub(super) struct Pair {
     pub(super) spanned: u64,
     /// Numbers heard which precede the first.
     pub(super) before_first: u64,
+    /// Numbers heard far beyond the highest, which nothing has confirmed.
+    pub(super) apart: u64,
     /// How often the numbers leapt.
     pub(super) restarts: u64,
     pub(super) fates: Fates,
@@ -89,6 +91,7 @@ impl Pair {
             highest: numbers.highest,
             spanned: numbers.spanned,
             before_first: numbers.before_first,
+            apart: numbers.apart,
             restarts: numbers.restarts,
             fates: fates(report),
             verified,
@@ -107,7 +110,8 @@ impl Pair {
 
     /// What is wrong with it by itself, if anything is.
     pub(super) fn objection(&self) -> Option<String> {
-        let (total, spanned) = (self.fates.total(), self.spanned + self.before_first);
+        let total = self.fates.total();
+        let spanned = self.spanned + self.before_first + self.apart;
         if self.restarts > 0 {
             return Some(format!("its numbers leapt {} times", self.restarts));
         }
@@ -234,7 +238,11 @@ impl Sum {
         if let Some(objection) = pair.objection() {
             return Err(objection);
         }
-        let heard = if pair.is_heard() { pair.highest + 1 } else { 0 };
+        let heard = if pair.is_heard() {
+            pair.highest + 1 + pair.apart
+        } else {
+            0
+        };
         if heard > end.most() {
             return Err(format!(
                 "number {} was heard, {} were sent",
@@ -305,6 +313,7 @@ mod tests {
             highest: 29,
             spanned: 20,
             before_first: 1,
+            apart: 0,
             restarts: 0,
             fates: Fates {
                 delivered: 17,

@@ -1,6 +1,5 @@
 //! The processes of a soak, as the one that started them sees them.
 
-use std::env;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -11,6 +10,7 @@ use mcl_testbed::Namespace;
 
 use super::resources::Resources;
 use super::words::Word;
+use crate::test::itself;
 
 /// Something that a process said, or that it has ended.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Party {
         slot: usize,
         events: &SyncSender<Event>,
     ) -> io::Result<Self> {
-        let mut program = Command::new(env::current_exe()?);
+        let mut program = Command::new(itself()?);
         program
             .args([command, task])
             .stdin(Stdio::piped())

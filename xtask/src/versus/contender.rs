@@ -82,29 +82,36 @@ pub(super) const GSO_SPIN: Contender =
 pub(super) const LCM: Contender = contender("lcm", Kind::Lcm, &[]);
 pub(super) const CYCLONE: Contender = contender("cyclone", Kind::Cyclone, &[]);
 
-pub(super) const INLINE: Contender =
-    contender("mcl inline", Kind::Mcl, &["--no-pacing", "--inline"]);
-pub(super) const QUEUE: Contender = contender("mcl queue", Kind::Mcl, &["--no-pacing"]);
-pub(super) const PULL: Contender = contender("mcl pull", Kind::Mcl, &["--no-pacing", "--pull"]);
+pub(super) const INLINE: Contender = contender(
+    "mcl inline",
+    Kind::Mcl,
+    &["--no-pacing", "--no-crc", "--inline"],
+);
+pub(super) const QUEUE: Contender = contender("mcl queue", Kind::Mcl, &["--no-pacing", "--no-crc"]);
+pub(super) const PULL: Contender = contender(
+    "mcl pull",
+    Kind::Mcl,
+    &["--no-pacing", "--no-crc", "--pull"],
+);
 pub(super) const COALESCED_INLINE: Contender = contender(
     "mcl coalesced inline",
     Kind::Mcl,
-    &["--no-pacing", "--inline", "--coalesce"],
+    &["--no-pacing", "--no-crc", "--inline", "--coalesce"],
 );
 pub(super) const COALESCED_QUEUE: Contender = contender(
     "mcl coalesced queue",
     Kind::Mcl,
-    &["--no-pacing", "--coalesce"],
+    &["--no-pacing", "--no-crc", "--coalesce"],
 );
 pub(super) const INLINE_SPIN: Contender = contender(
     "mcl inline spinning",
     Kind::Mcl,
-    &["--no-pacing", "--inline", "--spin"],
+    &["--no-pacing", "--no-crc", "--inline", "--spin"],
 );
 pub(super) const PULL_SPIN: Contender = contender(
     "mcl pull spinning",
     Kind::Mcl,
-    &["--no-pacing", "--pull", "--spin"],
+    &["--no-pacing", "--no-crc", "--pull", "--spin"],
 );
 pub(super) const ORDINARY_BUFFER: Contender = contender(
     "mcl, default pacing, 212,992 B",
@@ -216,7 +223,7 @@ mod tests {
         assert_eq!(
             line(&COALESCED_QUEUE, Role::Pub),
             "-c 0 mcl perf pub ff15::6d63:6c --interface v0 --json --size 64 --seconds 0.5 \
-             --rate 10 --rcvbuf 4194304 --no-pacing --coalesce"
+             --rate 10 --rcvbuf 4194304 --no-pacing --no-crc --coalesce"
         );
         assert_eq!(
             line(&GSO_SPIN, Role::Pong),

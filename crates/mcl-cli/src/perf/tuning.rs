@@ -22,9 +22,9 @@ pub(super) struct Tuning {
     /// Let small messages share datagrams, held back at most so long
     #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1, default_missing_value = "100")]
     pub(super) coalesce: Option<u64>,
-    /// Have messages carry a CRC-32C, which listeners then check
+    /// Have messages carry no CRC-32C, which listeners would check
     #[arg(long)]
-    pub(super) crc: bool,
+    pub(super) no_crc: bool,
     /// Receive in a callback on the thread that drains the socket
     #[arg(long)]
     pub(super) inline: bool,
@@ -62,7 +62,7 @@ impl Tuning {
         let mut builder: BroadcasterSetup = RawBroadcaster::builder(connection)
             .hops(network.link.hops)
             .pacing(self.pacing())
-            .crc(self.crc)
+            .crc(!self.no_crc)
             .max_message_len(size.max(DEFAULT_MAX_MESSAGE_LEN));
         if let Some(topic) = network.link.topic()? {
             builder = builder.topic(topic);

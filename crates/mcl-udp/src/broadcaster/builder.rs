@@ -39,7 +39,7 @@ impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
         let settings = Settings {
             max_message_len: DEFAULT_MAX_MESSAGE_LEN,
             publish_time: true,
-            crc: false,
+            crc: true,
             schema: None,
             encoding: None,
         };
@@ -159,7 +159,12 @@ impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
     }
 
     /// Whether messages carry a CRC-32C of topic, metadata and payload, which
-    /// listeners then check; off by default.
+    /// listeners then check; on by default.
+    ///
+    /// UDP's checksum has 16 bits: it misses one in hundreds of damages that touch two
+    /// bytes, and every one that makes words change places; between processes of one
+    /// machine nobody checks it at all. The CRC costs six bytes and some 50 ns on either
+    /// side where messages are smallest, and 40 us for each MiB.
     pub fn crc(mut self, on: bool) -> Self {
         self.settings.crc = on;
         self

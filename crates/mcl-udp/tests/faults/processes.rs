@@ -160,6 +160,8 @@ pub(crate) struct Heard {
     pub(crate) fed: u64,
     pub(crate) accepted: u64,
     pub(crate) duplicate: u64,
+    /// Too far ahead, or behind, to be used: damage alone does that here.
+    pub(crate) jump: u64,
     pub(crate) dropped: u64,
     pub(crate) foreign: u64,
     pub(crate) receive_errors: u64,
@@ -210,7 +212,7 @@ impl Stream {
         let account = report.account();
         Self {
             id: report.id.0,
-            datagrams: datagrams.received + datagrams.before_first,
+            datagrams: datagrams.received + datagrams.before_first + datagrams.apart,
             missing: datagrams.missing + datagrams.unheard(),
             late: datagrams.late,
             stale: datagrams.stale,
@@ -330,6 +332,7 @@ fn received(all: &ListenerStatistics) -> Heard {
         fed: all.wire.datagrams_fed,
         accepted: datagrams.accepted,
         duplicate: datagrams.duplicate,
+        jump: datagrams.jump,
         dropped: datagrams.dropped(),
         foreign: all.foreign.other_group + all.foreign.other_interface,
         receive_errors: all.receive_errors,

@@ -108,9 +108,9 @@ fn messages_share_datagrams_and_trains() {
             (10_000, 10_000)
         );
         assert_eq!(statistics.bytes, 640_000);
-        // 17 a datagram, 45 datagrams a train.
-        assert_eq!(statistics.datagrams, 10_000_u64.div_ceil(17));
-        assert_eq!(statistics.trains, 10_000_u64.div_ceil(17 * 45));
+        // 16 a datagram, 45 datagrams a train.
+        assert_eq!(statistics.datagrams, 10_000_u64.div_ceil(16));
+        assert_eq!(statistics.trains, 10_000_u64.div_ceil(16 * 45));
         assert_whole(&listener.statistics(), &statistics);
     });
 }
@@ -202,7 +202,7 @@ fn a_batch_takes_few_datagrams_and_sends_what_waited() {
             assert_eq!((batch.messages, batch.numbers), (2000, 1..2001));
             let statistics = broadcaster.statistics();
             assert_eq!(statistics.messages, 2001);
-            assert_eq!(statistics.datagrams, 1 + 2000_u64.div_ceil(17));
+            assert_eq!(statistics.datagrams, 1 + 2000_u64.div_ceil(16));
             // Values by themselves, a large one among them, another topic.
             let some = [noise(1, 10), noise(2, 300_000), noise(3, 20)];
             let batch = broadcaster.publish_batch_to("other", some.clone()).unwrap();

@@ -209,7 +209,7 @@ fn account(listener: &RawListener, sent: &BTreeMap<StreamId, Sent>, arrived: &Ar
 /// Numbers that came, whatever became of them.
 fn seen(counts: &SequenceCounts) -> u64 {
     assert_eq!((counts.restarts, counts.jumps), (0, 0));
-    counts.received + counts.before_first
+    counts.received + counts.before_first + counts.apart
 }
 
 /// Numbers that did not come. The listener was there before the stream began.

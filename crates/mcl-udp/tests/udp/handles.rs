@@ -203,15 +203,32 @@ fn without_loopback_this_machine_hears_nothing() {
 fn messages_with_a_checksum_arrive_whole_and_in_fragments() {
     in_network(|_| {
         let (listener, queue) = raw_listener();
-        let broadcaster = RawBroadcaster::builder(&connection())
-            .crc(true)
-            .topic("sum");
+        let broadcaster = RawBroadcaster::builder(&connection()).topic("sum");
         let broadcaster = broadcaster.open().unwrap();
         for sent in [noise(1, 0), noise(2, 100), noise(3, 100_000)] {
             broadcaster.publish(&sent).unwrap();
             assert_eq!(next(&queue).payload, sent);
         }
         assert_eq!(listener.statistics().account().crc_mismatch, 0);
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn who_requires_a_checksum_takes_no_message_without_one() {
+    in_network(|_| {
+        let strict = RawListener::builder(&connection()).require_crc();
+        let strict = strict.open().unwrap();
+        let (lenient, all) = raw_listener();
+        let checked = strict.queue();
+        for (crc, payload) in [(false, b"without"), (true, b"with it")] {
+            let broadcaster = RawBroadcaster::builder(&connection()).crc(crc);
+            broadcaster.open().unwrap().publish(payload).unwrap();
+            assert_eq!(next(&all).payload, *payload);
+        }
+        assert_eq!(next(&checked).payload, *b"with it");
+        assert_eq!(strict.statistics().account().crc_mismatch, 1);
+        assert_eq!(lenient.statistics().account().crc_mismatch, 0);
     });
 }
 

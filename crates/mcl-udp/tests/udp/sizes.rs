@@ -25,7 +25,7 @@ const RECEIVE_BUFFER: &str = "MCL_TEST_RECEIVE_BUFFER";
 /// What a message with this topic has before its payload, with the broadcaster's
 /// default metadata.
 fn head_len(topic: Option<&str>) -> usize {
-    let metadata = Metadata::new().with_publish_time(0);
+    let metadata = Metadata::new().with_publish_time(0).with_crc32c(0);
     BodyHead::new(topic, &metadata).unwrap().as_bytes().len()
 }
 

@@ -151,14 +151,18 @@ pub(crate) fn audit(
     let audit = Audit {
         account: report.account(),
         unheard: numbers.unheard(),
-        tail: sent.numbers.checked_sub(numbers.highest + 1).unwrap(),
+        tail: sent
+            .numbers
+            .checked_sub(numbers.highest + 1 + numbers.apart)
+            .unwrap(),
     };
     let told = audit.unheard + audit.account.total() + audit.tail;
     assert_eq!(sent.numbers, told, "{sent:#?}\n{report:#?}");
     // What never went out whole cannot have come whole.
     let whole = report.messages.bodies() + report.messages.whole_too_large;
     assert!(whole <= sent.messages, "{sent:#?}\n{report:#?}");
-    let spanned = datagrams.unheard() + datagrams.before_first + datagrams.spanned;
+    let spanned =
+        datagrams.unheard() + datagrams.before_first + datagrams.spanned + datagrams.apart;
     assert!(spanned <= sent.datagrams, "{sent:#?}\n{report:#?}");
     audit
 }

@@ -9,10 +9,11 @@ use crate::tracker::SequenceCounts;
 /// What became of the messages of a stream: each of them is in exactly one field.
 ///
 /// [`total`](Self::total) is how many message numbers the sender has used from the
-/// first that was heard to the highest that was heard, both included:
+/// first that was heard to the highest that was heard, both included, and such as were
+/// heard far beyond it, with nothing to confirm them yet:
 ///
 /// ```text
-/// total() == numbers.spanned + numbers.before_first
+/// total() == numbers.spanned + numbers.before_first + numbers.apart
 /// ```
 ///
 /// What was sent before the first number heard is

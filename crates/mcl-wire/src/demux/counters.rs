@@ -245,7 +245,7 @@ impl FrameCounts {
 /// in exactly one place of each equation:
 ///
 /// - `seen() == whole + whole_too_large + started + filtered_by_hash + too_large + refused`,
-///   which is the sum of `received` and `before_first` of the message numbers;
+///   which is the sum of `received`, `before_first` and `apart` of the message numbers;
 /// - `started == completed + expired + stranded + evicted + abandoned + pending`;
 /// - `bodies() == whole + completed`, and
 ///   `bodies() == delivered + crc_mismatch + unclaimed + filtered + malformed()`.

@@ -288,11 +288,15 @@ impl<S: BuildHasher> Demux<S> {
         let Some(stream) = self.store.streams.get_mut(at.stream) else {
             return;
         };
-        match stream.numbers.observe(message.number) {
+        match stream.numbers.observe_from(message.number, at.sequence) {
             Arrival::Duplicate => return counts.message_duplicate += 1,
             Arrival::Stale => return counts.message_stale += 1,
             Arrival::Jump => return counts.message_jump += 1,
-            Arrival::New | Arrival::Gap { .. } | Arrival::Late | Arrival::Restarted => {}
+            Arrival::New
+            | Arrival::Gap { .. }
+            | Arrival::Late
+            | Arrival::Leap
+            | Arrival::Restarted => {}
         }
         counts.message_new += 1;
         let too_large = message.body.len() > longest;
@@ -331,7 +335,7 @@ impl<S: BuildHasher> Demux<S> {
     fn first(&mut self, at: &Context, fragment: &Fragment<'_>, sink: &mut impl Sink) -> Progress {
         let filtered = !sink.wants_hash(fragment.topic_hash);
         let too_large = fragment.total > self.store.limits.max_message_len;
-        let arrival = self.store.number(at.stream, fragment.number);
+        let arrival = self.store.number(at.stream, fragment.number, at.sequence);
         let fate = match arrival {
             _ if filtered => {
                 self.refuse(at, arrival, |c| c.filtered_by_hash += 1);
@@ -344,7 +348,11 @@ impl<S: BuildHasher> Demux<S> {
             Arrival::Duplicate => FragmentFate::OfFinished,
             Arrival::Stale => FragmentFate::Stale,
             Arrival::Jump => FragmentFate::Jump,
-            Arrival::New | Arrival::Gap { .. } | Arrival::Late | Arrival::Restarted => {
+            Arrival::New
+            | Arrival::Gap { .. }
+            | Arrival::Late
+            | Arrival::Leap
+            | Arrival::Restarted => {
                 return self.begin(at, fragment);
             }
         };

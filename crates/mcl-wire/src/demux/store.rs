@@ -158,7 +158,7 @@ impl<S: BuildHasher> Store<S> {
                 self.note_loss(key, sequence);
                 Ok(())
             }
-            Some(Arrival::New | Arrival::Late) | None => Ok(()),
+            Some(Arrival::New | Arrival::Late | Arrival::Leap) | None => Ok(()),
         }
     }
 
@@ -195,11 +195,13 @@ impl<S: BuildHasher> Store<S> {
         stranded
     }
 
-    /// Takes note of a message number.
-    pub(crate) fn number(&mut self, stream: Key, number: u64) -> Arrival {
+    /// Takes note of a message number that the datagram `sequence` says.
+    pub(crate) fn number(&mut self, stream: Key, number: u64, sequence: u64) -> Arrival {
         self.streams
             .get_mut(stream)
-            .map_or(Arrival::Duplicate, |stream| stream.numbers.observe(number))
+            .map_or(Arrival::Duplicate, |stream| {
+                stream.numbers.observe_from(number, sequence)
+            })
     }
 
     #[inline]

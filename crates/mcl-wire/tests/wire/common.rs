@@ -266,12 +266,12 @@ fn check_streams(demux: &Demux<Hasher>) {
         let numbers = report.numbers;
         assert_eq!(
             report.messages.seen(),
-            numbers.received + numbers.before_first
+            numbers.received + numbers.before_first + numbers.apart
         );
         // Sent = delivered + missing + dropped, by cause.
         assert_eq!(
             report.account().total(),
-            numbers.spanned + numbers.before_first
+            numbers.spanned + numbers.before_first + numbers.apart
         );
         account += report.account();
         assert_eq!(report.messages.pending(), report.pending as u64);
@@ -279,7 +279,8 @@ fn check_streams(demux: &Demux<Hasher>) {
         assert!(report.bytes <= limits.stream_bytes);
         bytes += report.bytes;
         unproven += if report.proven { 0 } else { report.bytes };
-        datagrams += report.datagrams.received + report.datagrams.before_first;
+        let counts = report.datagrams;
+        datagrams += counts.received + counts.before_first + counts.apart;
         seen += report.messages.seen();
     }
     assert!(bytes <= demux.allocated_bytes());

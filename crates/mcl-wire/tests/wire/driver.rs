@@ -567,12 +567,13 @@ impl Drive<'_> {
     }
 
     /// Whether a message was not delivered before, as far as is promised: a
-    /// stream that lost its place, or was led astray, may begin again.
+    /// stream that lost its place, or was led astray, may begin again; and of numbers
+    /// that leapt and were not confirmed, only the last ones are remembered.
     fn is_first(&mut self, name: Name) -> bool {
         let new = self.delivered.insert(name);
         let report = self.demux.stream(name.0);
-        let began_again = report.is_none_or(|report| report.numbers.restarts > 0);
-        new || began_again || self.demux.counters().departed.streams > 0
+        let astray = report.is_none_or(|it| it.numbers.restarts > 0 || it.numbers.apart > 1);
+        new || astray || self.demux.counters().departed.streams > 0
     }
 }
 

@@ -2,7 +2,10 @@
 
 use core::time::Duration;
 
-use mcl_wire::{BodyHead, Demux, Disposition, Limits, Metadata, StreamId, StreamReport, TopicHash};
+use mcl_wire::{
+    BodyHead, DatagramWriter, Demux, Disposition, Header, Limits, Metadata, StreamId, StreamReport,
+    TopicHash,
+};
 
 use crate::common::{Hasher, Inbox, Sender, check, demux, payload};
 
@@ -594,7 +597,7 @@ fn a_message_in_one_datagram_is_no_reason_to_allocate_for_long_ones() {
 }
 
 /// A forger who knows a stream says something in its name, as far ahead as is
-/// believed at once.
+/// believed at once. Tells which honest messages came.
 fn led_astray(forged: usize, forge: impl FnOnce(&mut Sender)) -> Vec<u64> {
     let mut bench = Bench::new(Limits::default());
     let mut sender = Sender::new(1);
@@ -610,7 +613,9 @@ fn led_astray(forged: usize, forge: impl FnOnce(&mut Sender)) -> Vec<u64> {
         let datagram = sender.message(None, b"honest").remove(0);
         bench.feed(&datagram);
     }
-    bench.inbox.messages.iter().map(|it| it.number).collect()
+    let numbers = bench.inbox.messages.iter().map(|it| it.number);
+    // What is forged is taken as well, unless it is too far away.
+    numbers.filter(|number| *number <= 100).collect()
 }
 
 #[test]
@@ -632,12 +637,78 @@ fn two_forged_datagrams_silence_nobody_for_long() {
     let ahead = 1 << 24;
     let came = led_astray(2, |forger| forger.sequence += ahead - 2);
     assert_eq!(came.last(), Some(&100), "by their sequence numbers");
-    assert_eq!(came.len(), 2 + 36);
+    // The two have the numbers of honest ones, and came first.
+    assert_eq!(came.len(), 1 + 2 + 36);
     let came = led_astray(2, |forger| {
         forger.number += ahead - 2;
         // Their places in the sequence are free as yet.
         forger.sequence += 500;
     });
     assert_eq!(came.last(), Some(&100), "by their message numbers");
-    assert_eq!(came.len(), 2 + 36);
+    assert_eq!(came.len(), 1 + 36);
+}
+
+/// Three datagrams of ten messages each, whose payload is their number.
+fn coalesced() -> Vec<Vec<u8>> {
+    let head = BodyHead::new(None, &Metadata::new()).unwrap();
+    let datagram = |sequence| {
+        let mut buffer = vec![0; 1452];
+        let mut writer =
+            DatagramWriter::new(&mut buffer, Header::new(StreamId(1), sequence)).unwrap();
+        for number in 10 * sequence..10 * sequence + 10 {
+            let payload = number.to_be_bytes();
+            writer.message(number, &head, &payload).unwrap();
+        }
+        let len = writer.finish();
+        buffer.truncate(len);
+        buffer
+    };
+    (0..3).map(datagram).collect()
+}
+
+/// Numbers under which messages come, and those that they had when they were sent.
+fn renamed(datagrams: &[Vec<u8>]) -> (Bench, Vec<(u64, u64)>) {
+    let mut bench = Bench::new(Limits::default());
+    for datagram in datagrams {
+        assert_eq!(bench.feed(datagram), Disposition::Accepted);
+    }
+    let came = bench.inbox.messages.iter().map(|it| {
+        let payload = it.payload.clone().try_into().unwrap();
+        (it.number, u64::from_be_bytes(payload))
+    });
+    let came = came.collect();
+    (bench, came)
+}
+
+#[test]
+fn a_frame_that_damage_has_ignored_renames_those_behind_it_in_its_datagram_only() {
+    let mut datagrams = coalesced();
+    // The second frame of the second datagram, behind one of 24 bytes: a type that
+    // may be ignored.
+    let second = 24 + 4 + 8 + 4 + 8;
+    assert_eq!(datagrams[1][second], datagrams[1][24]);
+    datagrams[1][second] = 0xff;
+    let (bench, came) = renamed(&datagrams);
+    let expected = (0..11).map(|it| (it, it));
+    let expected = expected.chain((11..19).map(|it| (it, it + 1)));
+    let expected = expected.chain((20..30).map(|it| (it, it)));
+    assert!(came.into_iter().eq(expected));
+    assert_eq!(bench.stream(&Sender::new(1)).numbers.missing, 1);
+}
+
+#[test]
+fn a_message_number_that_damage_put_far_off_costs_its_datagram_at_most() {
+    // The number of the second datagram's first message: 2^62 too large, and 2^16.
+    for (at, came_right, came, jumps) in [(28, 20, 20, 10), (33, 20, 30, 0)] {
+        let mut datagrams = coalesced();
+        datagrams[1][at] ^= 0x40;
+        let (bench, messages) = renamed(&datagrams);
+        let right = messages.iter().filter(|(number, was)| number == was);
+        assert_eq!((right.count(), messages.len()), (came_right, came));
+        assert_eq!(messages.last(), Some(&(29, 29)));
+        assert_eq!(bench.demux.counters().frames.message_jump, jumps);
+        let numbers = bench.stream(&Sender::new(1)).numbers;
+        assert_eq!((numbers.restarts, numbers.missing), (0, 10));
+        assert_eq!(numbers.apart, (came - 20) as u64);
+    }
 }

@@ -24,6 +24,7 @@ mod eviction;
 mod golden;
 mod hearsay;
 mod landing;
+mod leaps;
 mod model;
 mod replay;
 mod roundtrip;

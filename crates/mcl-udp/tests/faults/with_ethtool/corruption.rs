@@ -103,8 +103,10 @@ fn damage_anywhere_in_the_frame_delivers_nothing_wrong() {
             sent: accounts.sent(len),
             delivered: accounts.delivered(),
             counted: format!(
-                "{damaged} damaged; kernel's `Udp6InCsumErrors` {}, `missing` {}; the rest is harmless (hop limit, source address of the link)",
+                "{damaged} damaged: kernel's `Udp6InCsumErrors` {}, refused below UDP {}, harmless {} (what no checksum covers, such as the hop limit); `missing` {}",
                 accounts.kernel.checksum,
+                accounts.missing().saturating_sub(accounts.kernel.checksum),
+                damaged.saturating_sub(accounts.missing()),
                 accounts.missing(),
             ),
             recovery: "none needed".into(),

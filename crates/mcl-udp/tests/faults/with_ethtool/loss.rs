@@ -5,7 +5,7 @@ use mcl_testbed::Faults;
 use crate::scenario::{Accounts, Lab, Pair};
 use crate::table::Row;
 
-/// Sizes and how many messages of each: small ones, and such of 46 and of 724
+/// Sizes and how many messages of each: small ones, and such of 47 and of 749
 /// datagrams.
 const TRAFFIC: [(usize, u64); 3] = [(1000, 5000), (64 << 10, 150), (1 << 20, 12)];
 

@@ -38,7 +38,7 @@ fn a_slow_callback_loses_by_its_queue_alone() {
             heard.dropped_newest,
             accounts.missing()
         ),
-        recovery: "as soon as it keeps up; other subscriptions are not disturbed".into(),
+        recovery: "as soon as it keeps up".into(),
     }
     .print();
 }
@@ -67,7 +67,7 @@ fn a_slow_inline_callback_loses_in_the_kernel() {
             sent: accounts.sent(len),
             delivered: accounts.delivered(),
             counted: format!(
-                "kernel's `Udp6RcvbufErrors` {lost} = `missing` {}; messages incomplete {}",
+                "kernel's `Udp6RcvbufErrors` {lost}: `missing` {}; messages incomplete {}",
                 accounts.missing(),
                 accounts.sum(|it| it.incomplete),
             ),
@@ -92,6 +92,7 @@ fn stopped(seed: u64, len: usize, each: u64) {
         let caught_up = pair.listener.until("what was kept is taken", |heard| {
             heard.queued == 0 && heard.right == heard.taken
         });
+        // However long the gap was, the first one counts.
         pair.broadcaster.publish(1, SHORTEST);
         pair.listener.until("the first message after it", |heard| {
             heard.right > caught_up.right
@@ -111,7 +112,7 @@ fn stopped(seed: u64, len: usize, each: u64) {
         sent: accounts.sent(len),
         delivered: accounts.delivered(),
         counted: format!(
-            "kernel's `Udp6RcvbufErrors` {lost} = `missing` {}",
+            "kernel's `Udp6RcvbufErrors` {lost}: `missing` {}",
             accounts.missing()
         ),
         recovery: format!(

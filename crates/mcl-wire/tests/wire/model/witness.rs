@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use core::time::Duration;
 
-use mcl_wire::{Disposition, Frame, Header, RESTART_WINDOW};
+use mcl_wire::{Disposition, Frame, Header};
 
 use super::broadcast::{Broadcast, Outgoing};
 
@@ -33,9 +33,10 @@ pub(crate) struct Witness {
     pub(crate) touched: BTreeSet<u64>,
     /// Messages of which all came in time.
     pub(crate) complete: BTreeSet<u64>,
-    /// Datagrams that came after so many lost ones that they were not believed.
-    pub(crate) jumps: u64,
-    /// The last sequence number, if it was too far ahead to be believed.
+    /// Sequence numbers that came after so many lost ones that nothing has confirmed
+    /// them.
+    pub(crate) apart: BTreeSet<u64>,
+    /// The last sequence number, if it was that far ahead.
     far: Option<u64>,
     progress: HashMap<u64, Progress>,
     proven: bool,
@@ -51,21 +52,37 @@ impl Witness {
         if header.unsequenced {
             return Disposition::Accepted;
         }
-        let before = self.far.take();
         let highest = self.accepted.last().copied().unwrap_or(header.sequence);
-        let step = before.and_then(|at: u64| header.sequence.checked_sub(at));
-        let follows = matches!(step, Some(1..=RESTART_WINDOW));
-        if header.sequence > highest.saturating_add(WINDOW) && !follows {
-            self.far = Some(header.sequence);
-            self.jumps += 1;
-            Disposition::Jump
-        } else if highest.saturating_sub(header.sequence) >= WINDOW {
+        if header.sequence > highest.saturating_add(WINDOW) {
+            return self.judge_far(header.sequence);
+        }
+        self.far = None;
+        if highest.saturating_sub(header.sequence) >= WINDOW {
             Disposition::Stale
         } else if self.accepted.insert(header.sequence) {
             Disposition::Accepted
         } else {
             Disposition::Duplicate
         }
+    }
+
+    /// So far ahead that the sequence goes there only with the next one.
+    fn judge_far(&mut self, sequence: u64) -> Disposition {
+        match self.far.take() {
+            Some(far) if far == sequence => {
+                self.far = Some(far);
+                return Disposition::Duplicate;
+            }
+            Some(far) if far.abs_diff(sequence) < WINDOW => {
+                self.apart.remove(&far);
+                self.accepted.extend([far, sequence]);
+            }
+            _ => {
+                self.far = Some(sequence);
+                self.apart.insert(sequence);
+            }
+        }
+        Disposition::Accepted
     }
 
     /// Takes note of an accepted datagram which is as it was sent.
