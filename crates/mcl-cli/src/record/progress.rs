@@ -24,7 +24,7 @@ impl Progress {
 
     /// For what ends after `length` milliseconds.
     pub(crate) fn bar(format: Format, length: u64) -> Self {
-        let template = "{elapsed_precise} [{wide_bar:.cyan}] {percent}% {msg}";
+        let template = "{elapsed_precise} [{wide_bar}] {percent}% {msg}";
         Self::new(format, Some(length), template)
     }
 
