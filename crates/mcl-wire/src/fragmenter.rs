@@ -94,6 +94,12 @@ impl<'a> Fragmenter<'a> {
         self.size
     }
 
+    /// Bytes of the whole body, head and payload.
+    #[must_use]
+    pub const fn body_len(&self) -> usize {
+        self.total as usize
+    }
+
     #[inline]
     fn fragment(&self, index: u32) -> OutgoingFragment<'a> {
         let size = usize::from(self.size);
