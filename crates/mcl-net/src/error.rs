@@ -54,6 +54,8 @@ pub enum Step {
     Join,
     /// Making the event descriptor by which another thread wakes a receiver.
     Waker,
+    /// Making the timer of a receiver.
+    Alarm,
     /// Making the netlink socket by which changes of interfaces are heard of, or the
     /// epoll descriptor that stands for all descriptors of a receiver.
     Watch,
@@ -157,6 +159,7 @@ impl fmt::Display for Step {
             Self::Bind => f.write_str("bind"),
             Self::Join => f.write_str("join"),
             Self::Waker => f.write_str("create an event descriptor"),
+            Self::Alarm => f.write_str("create a timer"),
             Self::Watch => f.write_str("watch for changes of interfaces"),
             Self::ReceiveOffload => f.write_str("prepare receive offload"),
         }

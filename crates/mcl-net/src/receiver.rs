@@ -14,6 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::drops::DropCounter;
@@ -125,6 +126,8 @@ pub enum Received {
     TimedOut,
     /// A [`Waker`] asked to return.
     Woken,
+    /// The [alarm](Receiver::set_alarm) rang.
+    Alarm,
     /// The interface may have changed: look at it, and if it is usable call
     /// [`Receiver::settle`].
     Changed,
@@ -145,6 +148,7 @@ pub struct Receiver {
     /// Room for the control messages of one receive call.
     control: Vec<u8>,
     wake: Arc<EventFd>,
+    alarm: TimerFd,
     changes: Changes,
     /// Stands for the socket and for `changes`, if that was asked for.
     bundle: Option<Epoll>,
@@ -201,12 +205,16 @@ impl Receiver {
     ) -> Result<Self, SocketError> {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| context.fail(Step::Waker, error))?;
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
+            .map_err(|error| context.fail(Step::Alarm, error))?;
         let changes = Changes::subscribe().map_err(|error| context.fail(Step::Watch, error))?;
         // Bound to nothing, it receives nothing.
         let socket = new_socket(context)?;
         Ok(Self {
             control: control_space(),
             wake: Arc::new(wake),
+            alarm,
             changes,
             bundle: None,
             group,
@@ -402,6 +410,7 @@ impl Receiver {
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.changes.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.alarm.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut fds, timeout) {
             Ok(0) if matches!(wait, Wait::Until(deadline) if Instant::now() >= deadline) => {
@@ -410,7 +419,7 @@ impl Receiver {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [datagrams, woken, changed] = fds.map(|fd| fd.any().unwrap_or(false));
+        let [datagrams, woken, changed, rings] = fds.map(|fd| fd.any().unwrap_or(false));
         if woken {
             // Taken back, so that the next call sleeps again.
             let _ = self.wake.read();
@@ -420,7 +429,28 @@ impl Receiver {
         if changed && !datagrams && self.hear() {
             return Ok(Some(Received::Changed));
         }
+        if rings && !datagrams {
+            // It does not block: it has rung.
+            let _ = self.alarm.wait();
+            return Ok(Some(Received::Alarm));
+        }
         Ok(None)
+    }
+
+    /// Has a call that waits, now or later, return [`Received::Alarm`] after `after`, once;
+    /// instead of when it was to before. Zero is as soon as possible.
+    ///
+    /// For what is to be done some time: a [deadline](Wait::Until) costs a timer
+    /// of the kernel's with each wait, this one only when it is set. It does not make
+    /// the receiver's [descriptor](Receiver::bundle) readable.
+    ///
+    /// # Errors
+    /// What `timerfd_settime` says.
+    pub fn set_alarm(&self, after: Duration) -> io::Result<()> {
+        // A timer of no time at all would be none.
+        let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
+        let once = Expiration::OneShot(after);
+        Ok(self.alarm.set(once, TimerSetTimeFlags::empty())?)
     }
 
     /// The group it joined.

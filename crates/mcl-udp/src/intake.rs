@@ -63,10 +63,10 @@ pub(crate) struct Intake {
     started: Instant,
     /// How long to look for datagrams without sleeping, after some came.
     spin: Duration,
-    /// When the last datagrams came, if that matters.
+    /// When the last datagrams came.
     heard: Instant,
-    /// When memory is to be freed, unless datagrams come before.
-    trim: Option<Instant>,
+    /// Whether memory is to be freed when nothing has come for a while.
+    tired: bool,
     trace: ListenerTrace,
 }
 
@@ -107,7 +107,7 @@ impl Intake {
             started,
             spin: wanted.spin,
             heard: started,
-            trim: None,
+            tired: false,
         }
     }
 
@@ -281,7 +281,7 @@ impl Intake {
     fn due(&self, core: &Core) -> Option<Instant> {
         let expiry = core.demux.next_expiry();
         let expiry = expiry.and_then(|at| self.started.checked_add(at));
-        let others = [self.trim, self.watch.due(), self.herald.due()];
+        let others = [self.watch.due(), self.herald.due()];
         expiry.into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -296,14 +296,18 @@ impl Intake {
         if !self.strip.is_occupied() {
             core.demux.expire(now.duration_since(self.started));
         }
+        let rest = now.duration_since(self.heard);
         if let Woke::Train(_) = woke {
             self.heard = now;
-            self.trim = now.checked_add(AT_REST);
-        } else if self.trim.is_some_and(|trim| now >= trim) {
-            self.trim = None;
+            self.tired = self.tired || self.receiver.set_alarm(AT_REST).is_ok();
+        } else if self.tired && rest >= AT_REST {
+            self.tired = false;
             self.workshop.trim(&mut core);
             self.trains.truncate(1);
             self.trains.shrink_to_fit();
+        } else if self.tired && woke == Woke::Alarm {
+            // Datagrams came since it was set.
+            self.tired = self.receiver.set_alarm(AT_REST - rest).is_ok();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mcl_net::{Received, TrainBuffer, Wait};
 
@@ -41,4 +41,33 @@ fn a_receiver_that_gets_nothing_sleeps_through_ten_seconds() {
     assert!(!waiting.is_finished());
     waker.wake();
     assert_eq!(waiting.join().unwrap(), Received::Woken);
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn an_alarm_rings_once_and_when_it_was_set_to_last() {
+    let host = Host::new();
+    host.0.bridge("br0").unwrap();
+    let mut receiver = host.receiver("br0", group("ff15::1"));
+    let mut buffer = TrainBuffer::new();
+    let begun = Instant::now();
+    receiver.set_alarm(Duration::from_secs(60)).unwrap();
+    receiver.set_alarm(Duration::from_millis(50)).unwrap();
+    let rang = receiver.recv(&mut buffer, Wait::Forever).unwrap();
+    assert_eq!(rang, Received::Alarm);
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+    let deadline = Wait::Until(Instant::now() + Duration::from_millis(100));
+    let quiet = receiver.recv(&mut buffer, deadline).unwrap();
+    assert_eq!(quiet, Received::TimedOut);
+    // One that is due already.
+    receiver.set_alarm(Duration::ZERO).unwrap();
+    let rang = receiver.recv(&mut buffer, Wait::Forever).unwrap();
+    assert_eq!(rang, Received::Alarm);
+    // Who does not wait does not hear it; it is there for the next who does.
+    receiver.set_alarm(Duration::ZERO).unwrap();
+    thread::sleep(Duration::from_millis(10));
+    let none = receiver.recv(&mut buffer, Wait::No).unwrap();
+    assert_eq!(none, Received::TimedOut);
+    let rang = receiver.recv(&mut buffer, Wait::Forever).unwrap();
+    assert_eq!(rang, Received::Alarm);
 }
