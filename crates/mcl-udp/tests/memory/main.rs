@@ -9,10 +9,7 @@
 //! hostile datagrams is small here; `cargo xtask ceiling` makes it ten million.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-#![allow(
-    clippy::print_stdout,
-    reason = "what was measured belongs in the log; child processes talk to their parent"
-)]
+#![allow(clippy::print_stdout, reason = "what was measured belongs in the log")]
 
 mod attack;
 mod ceiling;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mcl_testbed::{Dad, Namespace};
+use mcl_testbed::{Dad, Namespace, tell};
 use mcl_udp::{
     Broadcaster, BroadcasterStatistics, Connection, Event, Events, InterfaceChoice, Listener,
     ListenerStatistics, OpenError, PublishError, PullListener, Queue, RawListener,
@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::idle::stay_asleep;
 use crate::support::{
-    PATIENCE, Peer, alone_in_network, connection, eventually, in_empty_network, in_network, tell,
+    PATIENCE, alone_in_network, connection, eventually, in_empty_network, in_network, start_child,
 };
 
 /// Within what time of a usable address delivery resumes.
@@ -718,7 +718,7 @@ fn drops_and_settings_of_the_kernel_are_kept() {
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn no_thread_of_a_listener_wakes_while_its_interface_is_away() {
     in_network(|network| {
-        let mut child = Peer::start(network, "away", &[]);
+        let mut child = start_child(network, "away", &[]);
         child.expect("threads: 2");
         child.expect("woken: []");
         child.finish();
