@@ -192,22 +192,31 @@ fn ready(hosts: [&Namespace; 2]) {
     }
 }
 
+/// Listens here and publishes from `peer` while the interface of `host` goes down and up.
+fn down_and_up(
+    host: &Namespace,
+    [here, peer]: [&Namespace; 2],
+    connection: &Connection,
+) -> Outcome {
+    let (listener, queue) = listen(connection);
+    through(
+        ticker(peer, connection),
+        &listener,
+        &queue,
+        || drop(host.ip(&["link", "set", "v0", "down"]).unwrap()),
+        || {
+            host.ip(&["link", "set", "v0", "up"]).unwrap();
+            ready([here, peer]);
+        },
+    )
+}
+
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn an_interface_down_and_up_on_the_listeners_side() {
     for group in GROUPS {
         beside_a_peer(|here, peer| {
-            let (listener, queue) = listen(&on(group, "v0"));
-            let outcome = through(
-                ticker(peer, &on(group, "v0")),
-                &listener,
-                &queue,
-                || drop(here.ip(&["link", "set", "v0", "down"]).unwrap()),
-                || {
-                    here.ip(&["link", "set", "v0", "up"]).unwrap();
-                    ready([here, peer]);
-                },
-            );
+            let outcome = down_and_up(here, [here, peer], &on(group, "v0"));
             assert_eq!(kinds(&outcome.events), ["started", "lost", "back"]);
             assert!(outcome.got.datagrams_missing() > 0);
             let changes = outcome.got.interface;
@@ -222,17 +231,7 @@ fn an_interface_down_and_up_on_the_listeners_side() {
 fn an_interface_down_and_up_on_the_broadcasters_side() {
     for group in GROUPS {
         beside_a_peer(|here, peer| {
-            let (listener, queue) = listen(&on(group, "v0"));
-            let outcome = through(
-                ticker(peer, &on(group, "v0")),
-                &listener,
-                &queue,
-                || drop(peer.ip(&["link", "set", "v0", "down"]).unwrap()),
-                || {
-                    peer.ip(&["link", "set", "v0", "up"]).unwrap();
-                    ready([here, peer]);
-                },
-            );
+            let outcome = down_and_up(peer, [here, peer], &on(group, "v0"));
             assert!(outcome.sent.failed > 0);
             assert_eq!(kinds(&outcome.sender_events), ["lost", "back"]);
             // What failed was not sent, and is not missing.
