@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcl_testbed::{Namespace, Peer, Watchdog, role};
+use mcl_testbed::{Namespace, Peer, SplitMix64, Watchdog, role};
 use mcl_udp::{
     Account, BroadcasterStatistics, Connection, Decoder, Listener, ListenerStatistics, Message,
     Payload, Queue, RawListener, StreamId,
@@ -156,17 +156,7 @@ pub(crate) fn assert_account(
 
 /// A payload that is easily told from others: every byte follows from the seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    // SplitMix64 (Steele, Lea, Flood 2014).
-    let mut state = seed;
-    let mut word = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)).to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| word()).collect();
-    bytes.truncate(len);
-    bytes
+    SplitMix64::new(seed).bytes(len)
 }
 
 /// A raw listener and a queue of it, for what most tests need.
