@@ -221,29 +221,20 @@ impl Attack {
     /// last one if others must be longer.
     fn part_of(&mut self, stream: Stream, total: usize, len: usize) -> Vec<u8> {
         let data = len - FRAGMENT_OVERHEAD;
-        let hash = 0;
-        let part = if data >= 256 {
+        let (total, index, size) = if data >= 256 {
             let count = (total / data).max(2);
-            let index = self.rng.below(count - 1);
-            let (total, size) = (count * data, data);
-            Part {
-                stream,
-                total,
-                index,
-                hash,
-                size,
-            }
+            (count * data, self.rng.below(count - 1), data)
         } else {
             let size = 256 + self.rng.below(1144);
             let index = (total.saturating_sub(data) / size).max(1);
-            let total = index * size + data;
-            Part {
-                stream,
-                total,
-                index,
-                hash,
-                size,
-            }
+            (index * size + data, index, size)
+        };
+        let part = Part {
+            stream,
+            total,
+            index,
+            hash: 0,
+            size,
         };
         self.remember(part);
         fragment(&part, len)
