@@ -49,6 +49,12 @@ struct Damage {
     act: fn(&mut SplitMix64, &mut [u8]),
 }
 
+impl Damage {
+    const fn new(name: &'static str, act: fn(&mut SplitMix64, &mut [u8])) -> Self {
+        Self { name, act }
+    }
+}
+
 fn flip(rng: &mut SplitMix64, bytes: &mut [u8], count: usize) {
     for _ in 0..count {
         let at = rng.below(bytes.len());
@@ -88,54 +94,18 @@ fn displace(rng: &mut SplitMix64, bytes: &mut [u8]) {
 }
 
 const DAMAGES: [Damage; 12] = [
-    Damage {
-        name: "1 bit flipped",
-        act: |rng, bytes| flip(rng, bytes, 1),
-    },
-    Damage {
-        name: "2 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 2),
-    },
-    Damage {
-        name: "3 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 3),
-    },
-    Damage {
-        name: "4 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 4),
-    },
-    Damage {
-        name: "6 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 6),
-    },
-    Damage {
-        name: "8 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 8),
-    },
-    Damage {
-        name: "2 bytes replaced",
-        act: |rng, bytes| replace(rng, bytes, 2),
-    },
-    Damage {
-        name: "4 bytes replaced",
-        act: |rng, bytes| replace(rng, bytes, 4),
-    },
-    Damage {
-        name: "8 bytes replaced",
-        act: |rng, bytes| replace(rng, bytes, 8),
-    },
-    Damage {
-        name: "a burst of 2 to 32 bytes",
-        act: burst,
-    },
-    Damage {
-        name: "two 16-bit words swapped",
-        act: swap,
-    },
-    Damage {
-        name: "64 bytes displaced by words",
-        act: displace,
-    },
+    Damage::new("1 bit flipped", |rng, bytes| flip(rng, bytes, 1)),
+    Damage::new("2 bits flipped", |rng, bytes| flip(rng, bytes, 2)),
+    Damage::new("3 bits flipped", |rng, bytes| flip(rng, bytes, 3)),
+    Damage::new("4 bits flipped", |rng, bytes| flip(rng, bytes, 4)),
+    Damage::new("6 bits flipped", |rng, bytes| flip(rng, bytes, 6)),
+    Damage::new("8 bits flipped", |rng, bytes| flip(rng, bytes, 8)),
+    Damage::new("2 bytes replaced", |rng, bytes| replace(rng, bytes, 2)),
+    Damage::new("4 bytes replaced", |rng, bytes| replace(rng, bytes, 4)),
+    Damage::new("8 bytes replaced", |rng, bytes| replace(rng, bytes, 8)),
+    Damage::new("a burst of 2 to 32 bytes", burst),
+    Damage::new("two 16-bit words swapped", swap),
+    Damage::new("64 bytes displaced by words", displace),
 ];
 
 /// What is sent: datagrams, and the payloads by number.
