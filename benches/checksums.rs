@@ -13,6 +13,7 @@
 use std::hash::RandomState;
 use std::time::Duration;
 
+use mcl_testbed::SplitMix64;
 use mcl_wire::{
     BodyHead, DatagramWriter, Demux, Fragmenter, Header, Limits, Metadata, Received, Sink, StreamId,
 };
@@ -23,23 +24,6 @@ const STREAM: StreamId = StreamId(0x5eed_0f57_2ea3);
 const TRIALS: u64 = 2_000_000;
 /// How many undetected ones of a kind are put to a listener.
 const MOST: u64 = 20_000;
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
 
 /// The sum of RFC 1071 over the datagram; the rest of what UDP sums is not damaged.
 fn internet_sum(bytes: &[u8]) -> u16 {
@@ -62,33 +46,39 @@ fn internet_sum(bytes: &[u8]) -> u16 {
 /// A way in which links, memory and software damage datagrams.
 struct Damage {
     name: &'static str,
-    act: fn(&mut Rng, &mut [u8]),
+    act: fn(&mut SplitMix64, &mut [u8]),
 }
 
-fn flip(rng: &mut Rng, bytes: &mut [u8], count: usize) {
+impl Damage {
+    const fn new(name: &'static str, act: fn(&mut SplitMix64, &mut [u8])) -> Self {
+        Self { name, act }
+    }
+}
+
+fn flip(rng: &mut SplitMix64, bytes: &mut [u8], count: usize) {
     for _ in 0..count {
         let at = rng.below(bytes.len());
         bytes[at] ^= 1 << rng.below(8);
     }
 }
 
-fn replace(rng: &mut Rng, bytes: &mut [u8], count: usize) {
+fn replace(rng: &mut SplitMix64, bytes: &mut [u8], count: usize) {
     for _ in 0..count {
         let at = rng.below(bytes.len());
-        bytes[at] = rng.next() as u8;
+        bytes[at] = rng.next_u64() as u8;
     }
 }
 
-fn burst(rng: &mut Rng, bytes: &mut [u8]) {
+fn burst(rng: &mut SplitMix64, bytes: &mut [u8]) {
     let len = 2 + rng.below(31);
     let at = rng.below(bytes.len() - len);
     for byte in &mut bytes[at..at + len] {
-        *byte = rng.next() as u8;
+        *byte = rng.next_u64() as u8;
     }
 }
 
 /// Two words of 16 bits change places, as with a slip in byte order or in copying.
-fn swap(rng: &mut Rng, bytes: &mut [u8]) {
+fn swap(rng: &mut SplitMix64, bytes: &mut [u8]) {
     let words = bytes.len() / 2;
     let (one, other) = (2 * rng.below(words), 2 * rng.below(words));
     for at in 0..2 {
@@ -97,61 +87,25 @@ fn swap(rng: &mut Rng, bytes: &mut [u8]) {
 }
 
 /// A block of 64 bytes moves by a few words, and what it displaces goes behind it.
-fn displace(rng: &mut Rng, bytes: &mut [u8]) {
+fn displace(rng: &mut SplitMix64, bytes: &mut [u8]) {
     let at = 2 * rng.below((bytes.len() - 80) / 2);
     let by = 2 * (1 + rng.below(8));
     bytes[at..at + 64 + by].rotate_right(by);
 }
 
 const DAMAGES: [Damage; 12] = [
-    Damage {
-        name: "1 bit flipped",
-        act: |rng, bytes| flip(rng, bytes, 1),
-    },
-    Damage {
-        name: "2 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 2),
-    },
-    Damage {
-        name: "3 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 3),
-    },
-    Damage {
-        name: "4 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 4),
-    },
-    Damage {
-        name: "6 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 6),
-    },
-    Damage {
-        name: "8 bits flipped",
-        act: |rng, bytes| flip(rng, bytes, 8),
-    },
-    Damage {
-        name: "2 bytes replaced",
-        act: |rng, bytes| replace(rng, bytes, 2),
-    },
-    Damage {
-        name: "4 bytes replaced",
-        act: |rng, bytes| replace(rng, bytes, 4),
-    },
-    Damage {
-        name: "8 bytes replaced",
-        act: |rng, bytes| replace(rng, bytes, 8),
-    },
-    Damage {
-        name: "a burst of 2 to 32 bytes",
-        act: burst,
-    },
-    Damage {
-        name: "two 16-bit words swapped",
-        act: swap,
-    },
-    Damage {
-        name: "64 bytes displaced by words",
-        act: displace,
-    },
+    Damage::new("1 bit flipped", |rng, bytes| flip(rng, bytes, 1)),
+    Damage::new("2 bits flipped", |rng, bytes| flip(rng, bytes, 2)),
+    Damage::new("3 bits flipped", |rng, bytes| flip(rng, bytes, 3)),
+    Damage::new("4 bits flipped", |rng, bytes| flip(rng, bytes, 4)),
+    Damage::new("6 bits flipped", |rng, bytes| flip(rng, bytes, 6)),
+    Damage::new("8 bits flipped", |rng, bytes| flip(rng, bytes, 8)),
+    Damage::new("2 bytes replaced", |rng, bytes| replace(rng, bytes, 2)),
+    Damage::new("4 bytes replaced", |rng, bytes| replace(rng, bytes, 4)),
+    Damage::new("8 bytes replaced", |rng, bytes| replace(rng, bytes, 8)),
+    Damage::new("a burst of 2 to 32 bytes", burst),
+    Damage::new("two 16-bit words swapped", swap),
+    Damage::new("64 bytes displaced by words", displace),
 ];
 
 /// What is sent: datagrams, and the payloads by number.
@@ -161,8 +115,8 @@ struct Sent {
     payloads: Vec<Vec<u8>>,
 }
 
-fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {
-    (0..len).map(|_| rng.next() as u8).collect()
+fn payload(rng: &mut SplitMix64, len: usize) -> Vec<u8> {
+    (0..len).map(|_| rng.next_u64() as u8).collect()
 }
 
 fn head(payload: &[u8]) -> BodyHead {
@@ -174,7 +128,7 @@ fn head(payload: &[u8]) -> BodyHead {
 }
 
 /// Messages of 64 bytes, as many as fit, all but the first with implied numbers.
-fn coalesced(rng: &mut Rng) -> Sent {
+fn coalesced(rng: &mut SplitMix64) -> Sent {
     let mut datagram = vec![0; DATAGRAM];
     let mut writer = DatagramWriter::new(&mut datagram, Header::new(STREAM, 0)).expect("room");
     let mut payloads = Vec::new();
@@ -196,7 +150,7 @@ fn coalesced(rng: &mut Rng) -> Sent {
     }
 }
 
-fn fragmented(rng: &mut Rng, name: &'static str, len: usize) -> Sent {
+fn fragmented(rng: &mut SplitMix64, name: &'static str, len: usize) -> Sent {
     let payload = payload(rng, len);
     let head = head(&payload);
     let fragments = Fragmenter::new(0, &head, &payload, DATAGRAM).expect("a valid length");
@@ -251,7 +205,7 @@ impl Sink for Judge<'_> {
 }
 
 fn measure(sent: &Sent, damage: &Damage) {
-    let (mut rng, mut came) = (Rng(1), Came::default());
+    let (mut rng, mut came) = (SplitMix64::new(1), Came::default());
     let sums: Vec<u16> = sent.datagrams.iter().map(|it| internet_sum(it)).collect();
     let (mut damaged, mut undetected, mut put) = (0_u64, 0_u64, 0_u64);
     for _ in 0..TRIALS {
@@ -294,7 +248,7 @@ fn measure(sent: &Sent, damage: &Damage) {
 }
 
 fn main() {
-    let mut rng = Rng(7);
+    let mut rng = SplitMix64::new(7);
     let all = [
         fragmented(&mut rng, "a message of 64 KiB in fragments", 64 << 10),
         coalesced(&mut rng),

@@ -6,6 +6,8 @@
 //! ```
 #![allow(missing_docs, reason = "the macros of criterion make public items")]
 
+mod settings;
+
 use std::hash::RandomState;
 use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
@@ -464,10 +466,7 @@ fn extras(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1));
+    config = settings::criterion();
     targets = fragment, reassemble, growth, in_place, coalesced, extras
 }
 criterion_main!(benches);

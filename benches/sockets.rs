@@ -6,6 +6,8 @@
 //! ```
 #![allow(missing_docs, reason = "the macros of criterion make public items")]
 
+mod settings;
+
 use std::fmt::Write;
 use std::iter;
 use std::process::ExitCode;
@@ -503,11 +505,7 @@ fn compare_filters() {
 
 fn main() -> ExitCode {
     namespace::run(|| {
-        let mut criterion = Criterion::default()
-            .sample_size(20)
-            .warm_up_time(Duration::from_millis(300))
-            .measurement_time(Duration::from_secs(1))
-            .configure_from_args();
+        let mut criterion = settings::criterion().configure_from_args();
         publish(&mut criterion);
         round_trip(&mut criterion);
         filter(&mut criterion);

@@ -7,6 +7,8 @@
 //! ```
 #![allow(missing_docs, reason = "the macros of criterion make public items")]
 
+mod settings;
+
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -437,11 +439,7 @@ fn end_to_end() {
 
 fn main() -> ExitCode {
     namespace::run(|| {
-        let mut criterion = Criterion::default()
-            .sample_size(20)
-            .warm_up_time(Duration::from_millis(300))
-            .measurement_time(Duration::from_secs(1))
-            .configure_from_args();
+        let mut criterion = settings::criterion().configure_from_args();
         codecs(&mut criterion);
         criterion.final_summary();
         end_to_end();

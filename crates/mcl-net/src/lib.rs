@@ -46,9 +46,10 @@ mod machine;
 mod netlink;
 mod pacing;
 mod receiver;
+mod refusal;
 mod sender;
 
-pub use choice::{ChooseError, Finder, InterfaceChoice, ParseChoiceError, Refusal, choose};
+pub use choice::{Finder, InterfaceChoice, ParseChoiceError, choose};
 pub use drops::DropCounter;
 pub use error::{SocketError, Step};
 pub use group::{Group, GroupError, Scope};
@@ -65,4 +66,5 @@ pub use receiver::{
     Arrival, DEFAULT_RECEIVE_BUFFER, Foreign, ReceiveBuffer, Received, Receiver, ReceiverOptions,
     TrainBuffer, Wait, Waker,
 };
+pub use refusal::{ChooseError, Refusal};
 pub use sender::{Blocking, IP_UDP_OVERHEAD, SendError, SendErrorKind, Sender, SenderOptions};

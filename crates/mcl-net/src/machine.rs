@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::choice::make_one;
+use crate::refusal::make_one;
 use crate::{
     Blocking, Group, Interface, InterfaceError, Reason, Received, Receiver, ReceiverOptions,
     SendError, Sender, SenderOptions, SocketError, TrainBuffer, Usability, Wait, interfaces,

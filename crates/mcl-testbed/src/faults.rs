@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::SplitMix64;
+
 /// Where the Ethernet header ends and that of IPv6 begins.
 const IPV6_AT: usize = 14;
 /// Where the header of UDP begins.
@@ -135,31 +137,18 @@ impl FaultCounts {
 /// Decides what befalls whom, and does the damage.
 #[derive(Debug)]
 pub(crate) struct Chance {
-    state: u64,
+    random: SplitMix64,
 }
 
 impl Chance {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: seed }
-    }
-
-    // SplitMix64 (Steele, Lea, Flood 2014).
-    fn draw(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        // Far fewer than 2^32 are asked for: the bias is of no account.
-        (self.draw() % bound.max(1) as u64) as usize
+        Self {
+            random: SplitMix64::new(seed),
+        }
     }
 
     fn happens(&mut self, rate: f64) -> bool {
-        // 53 bits are what the fraction of an f64 holds.
-        let unit = (self.draw() >> 11) as f64 / (1u64 << 53) as f64;
-        unit < rate
+        self.random.unit() < rate
     }
 
     /// What befalls the next datagram.
@@ -189,7 +178,7 @@ impl Chance {
                 // Changes that cancel each other would leave the datagram whole.
                 let before = frame[PAYLOAD_AT..].to_vec();
                 while frame[PAYLOAD_AT..] == before {
-                    for _ in 0..=self.below(4) {
+                    for _ in 0..=self.random.below(4) {
                         self.change_a_byte(&mut frame[PAYLOAD_AT..]);
                     }
                 }
@@ -200,8 +189,8 @@ impl Chance {
     }
 
     fn change_a_byte(&mut self, bytes: &mut [u8]) {
-        let at = self.below(bytes.len());
-        let change = 1 + self.below(255) as u8;
+        let at = self.random.below(bytes.len());
+        let change = 1 + self.random.below(255) as u8;
         bytes[at] ^= change;
     }
 }

@@ -5,7 +5,8 @@
 //! there and child processes started there belong to it. Two of them are joined
 //! by a virtual cable with [`Namespace::veth`]; [`Namespace::bridge`] makes an
 //! interface that needs no peer; a [`Forwarder`] is a cable that loses, doubles,
-//! reorders and damages what it carries. Nothing of the host's network is touched, and
+//! reorders and damages what it carries; a [`Peer`] is a child process of a test, and
+//! [`SplitMix64`] gives random numbers that a seed repeats. Nothing of the host's network is touched, and
 //! the namespace is gone when its handle and the last of its sockets are.
 //!
 //! Making one needs `CAP_SYS_ADMIN`, which `cargo xtask test` gets without root
@@ -29,10 +30,12 @@ mod faults;
 mod forwarder;
 mod packet_socket;
 mod peer;
+mod splitmix;
 
 pub use faults::{Direction, FaultCounts, Faults};
 pub use forwarder::Forwarder;
 pub use peer::{Peer, Watchdog, ask, role, tell};
+pub use splitmix::SplitMix64;
 
 use std::fs::{self, File};
 use std::io;

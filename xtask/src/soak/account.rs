@@ -1,66 +1,7 @@
 //! The account of a stream at a listener, and the sums over many.
 
-use mcl_udp::StreamReport;
+use mcl_udp::{Account, StreamReport};
 use serde::{Deserialize, Serialize};
-
-/// What became of messages: each of them is in exactly one field.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Fates {
-    pub(super) delivered: u64,
-    pub(super) filtered: u64,
-    pub(super) missing: u64,
-    pub(super) expired: u64,
-    pub(super) stranded: u64,
-    pub(super) evicted: u64,
-    pub(super) abandoned: u64,
-    pub(super) refused: u64,
-    pub(super) too_large: u64,
-    pub(super) malformed: u64,
-    pub(super) crc_mismatch: u64,
-    pub(super) unclaimed: u64,
-    /// Still under reassembly.
-    pub(super) incomplete: u64,
-}
-
-impl Fates {
-    fn all(&self) -> [u64; 13] {
-        [
-            self.delivered,
-            self.filtered,
-            self.missing,
-            self.expired,
-            self.stranded,
-            self.evicted,
-            self.abandoned,
-            self.refused,
-            self.too_large,
-            self.malformed,
-            self.crc_mismatch,
-            self.unclaimed,
-            self.incomplete,
-        ]
-    }
-
-    pub(super) fn total(&self) -> u64 {
-        self.all().iter().sum()
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        self.delivered += other.delivered;
-        self.filtered += other.filtered;
-        self.missing += other.missing;
-        self.expired += other.expired;
-        self.stranded += other.stranded;
-        self.evicted += other.evicted;
-        self.abandoned += other.abandoned;
-        self.refused += other.refused;
-        self.too_large += other.too_large;
-        self.malformed += other.malformed;
-        self.crc_mismatch += other.crc_mismatch;
-        self.unclaimed += other.unclaimed;
-        self.incomplete += other.incomplete;
-    }
-}
 
 /// A stream as one listener has heard it, from when it was opened to when it closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +18,7 @@ pub(super) struct Pair {
     pub(super) apart: u64,
     /// How often the numbers leapt.
     pub(super) restarts: u64,
-    pub(super) fates: Fates,
+    pub(super) fates: Account,
     /// Different messages of it that the process has got and found right.
     pub(super) verified: u64,
 }
@@ -93,7 +34,7 @@ impl Pair {
             before_first: numbers.before_first,
             apart: numbers.apart,
             restarts: numbers.restarts,
-            fates: fates(report),
+            fates: report.account(),
             verified,
         }
     }
@@ -134,25 +75,6 @@ impl Pair {
             ));
         }
         None
-    }
-}
-
-fn fates(report: &StreamReport) -> Fates {
-    let account = report.account();
-    Fates {
-        delivered: account.delivered,
-        filtered: account.filtered,
-        missing: account.missing,
-        expired: account.expired,
-        stranded: account.stranded,
-        evicted: account.evicted,
-        abandoned: account.abandoned,
-        refused: account.refused,
-        too_large: account.too_large,
-        malformed: account.malformed,
-        crc_mismatch: account.crc_mismatch,
-        unclaimed: account.unclaimed,
-        incomplete: account.incomplete,
     }
 }
 
@@ -205,7 +127,7 @@ pub(super) struct Sum {
     /// that it heard: lost without a trace at the listener.
     pub(super) unheard: u64,
     /// From the first to the last that was heard.
-    pub(super) fates: Fates,
+    pub(super) fates: Account,
     pub(super) verified: u64,
 }
 
@@ -216,7 +138,7 @@ impl Sum {
         self.not_there += other.not_there;
         self.cut += other.cut;
         self.unheard += other.unheard;
-        self.fates.add(&other.fates);
+        self.fates += other.fates;
         self.verified += other.verified;
     }
 
@@ -307,6 +229,13 @@ mod tests {
 
     /// Numbers 10 to 29 and 8: 17 delivered, 2 missing, 1 expired, 1 filtered.
     fn pair() -> Pair {
+        let mut fates = Account::default();
+        (
+            fates.delivered,
+            fates.missing,
+            fates.expired,
+            fates.filtered,
+        ) = (17, 2, 1, 1);
         Pair {
             stream: 1,
             first: 10,
@@ -315,13 +244,7 @@ mod tests {
             before_first: 1,
             apart: 0,
             restarts: 0,
-            fates: Fates {
-                delivered: 17,
-                missing: 2,
-                expired: 1,
-                filtered: 1,
-                ..Fates::default()
-            },
+            fates,
             verified: 17,
         }
     }

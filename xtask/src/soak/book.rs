@@ -284,7 +284,8 @@ fn objections(visit: &Visit) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::account::Fates;
+    use mcl_udp::Account;
+
     use super::super::roles::Receiving;
     use super::*;
 
@@ -293,14 +294,13 @@ mod tests {
     }
 
     fn pair(stream: u64, delivered: u64) -> Pair {
+        let mut fates = Account::default();
+        fates.delivered = delivered;
         Pair {
             stream,
             highest: delivered - 1,
             spanned: delivered,
-            fates: Fates {
-                delivered,
-                ..Fates::default()
-            },
+            fates,
             verified: delivered,
             ..Pair::default()
         }

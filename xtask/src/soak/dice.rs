@@ -1,27 +1,24 @@
 //! Random numbers that a seed repeats.
 
-/// `SplitMix64`: one multiplication-rich step per number, and any seed will do.
+use mcl_testbed::SplitMix64;
+
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(super) struct Dice(SplitMix64);
 
 impl Dice {
     /// Dice for one purpose out of many: those of another do not follow from them.
     pub(super) fn of(seed: u64, purpose: u64) -> Self {
-        let mut dice = Self(seed ^ purpose.wrapping_mul(0xa076_1d64_78bd_642f));
-        Self(dice.next())
+        let mut seeds = SplitMix64::new(seed ^ purpose.wrapping_mul(0xa076_1d64_78bd_642f));
+        Self(SplitMix64::new(seeds.next_u64()))
     }
 
     pub(super) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next_u64()
     }
 
     /// At least 0, and below 1.
-    pub(super) fn unit(&mut self) -> f64 {
-        // 53 bits are what a double holds.
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    pub(super) const fn unit(&mut self) -> f64 {
+        self.0.unit()
     }
 
     /// Evenly, ends included.

@@ -6,6 +6,7 @@
 
 mod cpu;
 mod inbox;
+mod load;
 mod matrix;
 mod payload;
 mod ping;

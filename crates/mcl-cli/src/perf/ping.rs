@@ -7,12 +7,13 @@ use clap::Args;
 use mcl_udp::{Connection, PublishError, RawBroadcaster};
 
 use super::inbox::Inbox;
+use super::load::Load;
 use super::pong::{connections, unpoisoned};
 use super::report::{Received, Report, RoundTrip, Sent};
 use super::tuning::{ListenerSetup, Tuning};
 use super::watch::LOOK_EVERY;
 use super::{cpu, payload};
-use crate::arguments::{Network, interval, seconds};
+use crate::arguments::{Network, seconds};
 use crate::failure::Failure;
 use crate::output;
 use crate::signals::Stop;
@@ -24,24 +25,21 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const ROOM: usize = 1 << 20;
 
 #[derive(Args, Clone, Debug)]
+#[command(
+    mut_arg("seconds", |it| it.help("Time to send for")),
+    mut_arg("rate", |it| it.help(
+        "Pings a second at most; 0 each as soon as the echo of the last one is back"
+    )),
+    mut_arg("count", |it| it.help("Payloads to send, if that is sooner")),
+)]
 pub(crate) struct Ping {
     #[command(flatten)]
     network: Network,
     /// Where the echoes come from; the same group and the next port by default
     #[arg(long, value_name = "CONN2")]
     reply: Option<Connection>,
-    /// Bytes of each payload
-    #[arg(long, value_name = "BYTES", default_value_t = 64)]
-    size: usize,
-    /// Time to send for
-    #[arg(long, value_name = "S", default_value_t = 5.0)]
-    seconds: f64,
-    /// Pings a second at most; 0 each as soon as the echo of the last one is back
-    #[arg(long, value_name = "R", default_value_t = 0.0)]
-    rate: f64,
-    /// Payloads to send, if that is sooner
-    #[arg(long, value_name = "N")]
-    count: Option<u64>,
+    #[command(flatten)]
+    load: Load,
     /// Give up after so long without any echo
     #[arg(long, value_name = "S", default_value_t = 30.0)]
     idle: f64,
@@ -56,16 +54,17 @@ impl Ping {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let stop = Stop::on_signals()?;
         let (there, back) = connections(&self.network, self.reply.as_ref())?;
-        let broadcaster = self.tuning.broadcaster(&self.network, &there, self.size)?;
-        let setup = self.tuning.listener(&self.network, &back, self.size);
+        let size = self.load.size;
+        let broadcaster = self.tuning.broadcaster(&self.network, &there, size)?;
+        let setup = self.tuning.listener(&self.network, &back, size);
         let schedule = Schedule {
-            interval: interval(self.rate)?,
-            time: seconds(self.seconds)?,
+            interval: self.load.interval()?,
+            time: self.load.time()?,
             idle: seconds(self.idle)?,
-            count: self.count.unwrap_or(u64::MAX),
+            count: self.load.count(),
             stop,
         };
-        let mut pinger = Pinger::new(broadcaster, self.size);
+        let mut pinger = Pinger::new(broadcaster, size);
         let cpu_before = cpu::used();
         let received = if self.tuning.inline {
             let shared = Arc::new(Mutex::new(pinger));

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use mcl_udp::RawBroadcaster;
 
+use super::load::Load;
 use super::report::{Report, Sent};
 use super::tuning::Tuning;
 use super::{cpu, payload};
-use crate::arguments::{Network, interval, seconds};
+use crate::arguments::Network;
 use crate::failure::Failure;
 use crate::signals::Stop;
 
@@ -19,18 +20,8 @@ const LOOK_EVERY: usize = 64 << 10;
 pub(crate) struct Pub {
     #[command(flatten)]
     network: Network,
-    /// Bytes of each payload
-    #[arg(long, value_name = "BYTES", default_value_t = 64)]
-    size: usize,
-    /// Time to publish for
-    #[arg(long, value_name = "S", default_value_t = 5.0)]
-    seconds: f64,
-    /// Messages a second; 0 as fast as it goes
-    #[arg(long, value_name = "R", default_value_t = 0.0)]
-    rate: f64,
-    /// Messages to publish, if that is sooner
-    #[arg(long, value_name = "N")]
-    count: Option<u64>,
+    #[command(flatten)]
+    load: Load,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -41,19 +32,17 @@ pub(crate) struct Pub {
 impl Pub {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let stop = Stop::on_signals()?;
-        let interval = interval(self.rate)?;
-        let time = seconds(self.seconds)?;
+        let (interval, time) = (self.load.interval()?, self.load.time()?);
+        let size = self.load.size;
         let connection = self.network.connection();
-        let broadcaster = self
-            .tuning
-            .broadcaster(&self.network, &connection, self.size)?;
-        let mut payload = vec![0x5a; self.size];
+        let broadcaster = self.tuning.broadcaster(&self.network, &connection, size)?;
+        let mut payload = vec![0x5a; size];
 
         let before = cpu::used();
         let begun = Instant::now();
         let limit = Limit {
             until: begun + time,
-            count: self.count.unwrap_or(u64::MAX),
+            count: self.load.count(),
             stop,
         };
         let msgs = match interval {
@@ -64,7 +53,7 @@ impl Pub {
         broadcaster.flush()?;
         let (elapsed, cpu) = (begun.elapsed(), cpu::used() - before);
 
-        let totals = (msgs, msgs * self.size as u64);
+        let totals = (msgs, msgs * size as u64);
         let mut report = Report::new("pub", totals, (msgs, elapsed), cpu);
         report.sent = Some(Sent::of(&broadcaster));
         Ok(report.print(self.json)?)

@@ -1,13 +1,8 @@
 //! Several receivers of one group.
 
-use std::env;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use mcl_testbed::{Peer, role, tell};
 
 use crate::world::{Host, group, texts_until};
-
-/// Set for a process that is to receive; its value is the interface's name.
-const ROLE: &str = "NET_TEST_RECEIVE_ON";
 
 const LAST: &str = "datagram 9";
 
@@ -33,11 +28,11 @@ fn send_all(host: &Host) -> Vec<String> {
     datagrams
 }
 
-/// Runs this very test in two more processes, which find [`ROLE`] set and receive.
+/// Runs this very test in two more processes, whose role is to receive on `br0`.
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn two_processes_and_this_one_all_get_everything() {
-    if let Ok(name) = env::var(ROLE) {
+    if let Some(name) = role() {
         return receive_in_this_process(&name);
     }
     let host = Host::new();
@@ -45,40 +40,19 @@ fn two_processes_and_this_one_all_get_everything() {
     let mut own = host.receiver("br0", group("ff15::1"));
     let mut children = [start(&host), start(&host)];
     for child in &mut children {
-        line_from(child, "joined");
+        child.expect("joined");
     }
     let sent = send_all(&host);
     assert_eq!(texts_until(&mut own, LAST), sent);
-    for child in &mut children {
-        let received = line_from(child, "received ");
-        assert_eq!(received, format!("received {}", sent.join(", ")));
-        assert!(child.wait().unwrap().success());
+    for mut child in children {
+        child.expect(&format!("received {}", sent.join(", ")));
+        child.finish();
     }
 }
 
-fn start(host: &Host) -> Child {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command
-        .args([
-            "--exact",
-            "sharing::two_processes_and_this_one_all_get_everything",
-        ])
-        .args(["--include-ignored", "--nocapture"])
-        .env(ROLE, "br0")
-        .stdout(Stdio::piped())
-        .stdin(Stdio::null());
-    host.0.spawn(&mut command).unwrap()
-}
-
-/// The next line of the child's output with this beginning; the test runner writes
-/// lines of its own, and its own words before ours on one.
-fn line_from(child: &mut Child, beginning: &str) -> String {
-    let mut lines = BufReader::with_capacity(1, child.stdout.as_mut().unwrap()).lines();
-    let found = lines.by_ref().take(20).find_map(|line| {
-        let line = line.unwrap();
-        line.find(beginning).map(|at| line[at..].to_owned())
-    });
-    found.unwrap_or_else(|| panic!("the process never said {beginning:?}"))
+fn start(host: &Host) -> Peer {
+    let entry = "sharing::two_processes_and_this_one_all_get_everything";
+    Peer::start(&host.0, entry, "br0", &[]).unwrap()
 }
 
 fn receive_in_this_process(name: &str) {
@@ -86,10 +60,9 @@ fn receive_in_this_process(name: &str) {
     let interface = mcl_net::Interface::by_index(index).unwrap();
     let options = mcl_net::ReceiverOptions::default();
     let mut receiver = mcl_net::Receiver::open(group("ff15::1"), &interface, &options).unwrap();
-    let mut out = std::io::stdout();
-    writeln!(out, "joined").unwrap();
+    tell("joined");
     let received = texts_until(&mut receiver, LAST);
-    writeln!(out, "received {}", received.join(", ")).unwrap();
+    tell(format!("received {}", received.join(", ")));
 }
 
 fn nix_index(name: &str) -> std::num::NonZeroU32 {

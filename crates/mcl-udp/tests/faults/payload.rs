@@ -1,6 +1,8 @@
 //! Messages that say what they must be: who sent them, which one they are, how
 //! long they are, and every byte of the rest follows from that.
 
+use mcl_testbed::SplitMix64;
+
 /// Sender's seed, number and length.
 const HEAD: usize = 24;
 
@@ -35,19 +37,16 @@ pub(crate) fn check(payload: &[u8]) -> Option<(u64, u64)> {
     right.then_some((seed, number))
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Words(u64);
+/// What a message is filled with.
+struct Words(SplitMix64);
 
 impl Words {
     fn of(seed: u64, number: u64) -> Self {
-        Self(seed ^ number.rotate_left(40))
+        Self(SplitMix64::new(seed ^ number.rotate_left(40)))
     }
 
     fn next(&mut self) -> [u8; 8] {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)).to_le_bytes()
+        self.0.next_u64().to_le_bytes()
     }
 }
 

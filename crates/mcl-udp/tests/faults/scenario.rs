@@ -22,6 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// is after a long gap, it knows from the second one on.
 const AFTERWARDS: u64 = 3;
 
+/// What scenarios publish whose faults strike datagrams of every message: the length of
+/// messages that are small, in fragments and large, and how many.
+pub(crate) const TRAFFIC: [(usize, u64); 3] = [(1000, 5000), (64 << 10, 150), (1 << 20, 12)];
+
 /// One scenario at a time: what the machine cannot carry would be lost besides.
 static MACHINE: Mutex<()> = Mutex::new(());
 
@@ -220,6 +224,19 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
+    /// Publishes messages of a length, and so many, under these faults and compares.
+    #[track_caller]
+    pub(crate) fn of_publishing(seed: u64, faults: Faults, (len, messages): (usize, u64)) -> Self {
+        let accounts = Lab::run(seed, |lab| {
+            let mut pair = Pair::start(lab, &[]);
+            pair.publish(faults, messages, len);
+            pair.compare()
+        });
+        accounts.check_each_stream();
+        accounts.check_causes();
+        accounts
+    }
+
     /// Waits for the listener to have all that there is to have, and compares.
     #[track_caller]
     pub(crate) fn compare(

@@ -4,12 +4,11 @@
 use std::io::IoSlice;
 
 use mcl_net::{Blocking, Group, InterfaceChoice, Sender, SenderOptions};
+use mcl_testbed::SplitMix64;
 use mcl_wire::{
     BodyHead, FRAGMENT_OVERHEAD, FRAME_FLAG_NUMBERED, FRAME_FRAGMENT, FRAME_MESSAGE, Fragmenter,
     Header, Metadata, StreamId,
 };
-
-use crate::Rng;
 
 /// Lengths of datagrams: the shortest that say something, the shortest fragment
 /// in the middle of a message, and what a link carries.
@@ -45,7 +44,7 @@ struct Part {
 
 pub(crate) struct Attack {
     sender: Sender,
-    rng: Rng,
+    rng: SplitMix64,
     longest: usize,
     trusted: Vec<Stream>,
     jumpy: Vec<Stream>,
@@ -60,10 +59,10 @@ impl Attack {
     /// An attacker who knows how long messages may be, and who else is there.
     pub(crate) fn new(group: Group, seed: u64, longest: usize, honest: Vec<StreamId>) -> Self {
         let interface = mcl_net::choose(&InterfaceChoice::System, &group).unwrap();
-        let mut rng = Rng(seed);
+        let mut rng = SplitMix64::new(seed);
         let mut streams = |count| -> Vec<Stream> {
             let fresh = |_| Stream {
-                id: rng.next(),
+                id: rng.next_u64(),
                 sequence: 0,
                 number: 0,
             };
@@ -186,15 +185,15 @@ impl Attack {
 
     fn stranger(&mut self) -> Stream {
         Stream {
-            id: self.rng.next(),
-            sequence: self.rng.next() >> self.rng.below(64),
-            number: self.rng.next() >> self.rng.below(64),
+            id: self.rng.next_u64(),
+            sequence: self.rng.next_u64() >> self.rng.below(64),
+            number: self.rng.next_u64() >> self.rng.below(64),
         }
     }
 
     /// One fragment of a long message, in a stream of its own.
     fn claim(&mut self, len: usize) -> Vec<u8> {
-        let (stream, total) = (self.stranger(), self.rng.magnitude(self.longest));
+        let (stream, total) = (self.stranger(), magnitude(&mut self.rng, self.longest));
         self.part_of(stream, total, len)
     }
 
@@ -206,7 +205,7 @@ impl Attack {
     /// The same in a stream that has completed messages.
     fn claim_of_trusted(&mut self, len: usize) -> Vec<u8> {
         let stream = self.next_of_trusted();
-        let total = self.rng.magnitude(self.longest);
+        let total = magnitude(&mut self.rng, self.longest);
         self.part_of(stream, total, len)
     }
 
@@ -222,29 +221,20 @@ impl Attack {
     /// last one if others must be longer.
     fn part_of(&mut self, stream: Stream, total: usize, len: usize) -> Vec<u8> {
         let data = len - FRAGMENT_OVERHEAD;
-        let hash = 0;
-        let part = if data >= 256 {
+        let (total, index, size) = if data >= 256 {
             let count = (total / data).max(2);
-            let index = self.rng.below(count - 1);
-            let (total, size) = (count * data, data);
-            Part {
-                stream,
-                total,
-                index,
-                hash,
-                size,
-            }
+            (count * data, self.rng.below(count - 1), data)
         } else {
             let size = 256 + self.rng.below(1144);
             let index = (total.saturating_sub(data) / size).max(1);
-            let total = index * size + data;
-            Part {
-                stream,
-                total,
-                index,
-                hash,
-                size,
-            }
+            (index * size + data, index, size)
+        };
+        let part = Part {
+            stream,
+            total,
+            index,
+            hash: 0,
+            size,
         };
         self.remember(part);
         fragment(&part, len)
@@ -266,7 +256,11 @@ impl Attack {
         } else {
             self.stranger()
         };
-        let topic = format!("{:0>width$}", self.rng.next(), width = (len - 40).min(255));
+        let topic = format!(
+            "{:0>width$}",
+            self.rng.next_u64(),
+            width = (len - 40).min(255)
+        );
         let head = BodyHead::new(Some(&topic[..topic.len().min(len - 40)]), &Metadata::new());
         let header = Header::new(StreamId(stream.id), stream.sequence).encode();
         let frame_len = u16::try_from(len - header.len() - 4).unwrap().to_be_bytes();
@@ -300,7 +294,7 @@ impl Attack {
         part.stream.sequence = part
             .stream
             .sequence
-            .wrapping_add(1 + self.rng.next() % 1000);
+            .wrapping_add(1 + self.rng.next_u64() % 1000);
         let data = len - FRAGMENT_OVERHEAD;
         match self.rng.below(3) {
             0 => part.hash ^= 1,
@@ -328,7 +322,7 @@ impl Attack {
         stream.sequence = stream.sequence.wrapping_add(far);
         stream.number = stream.number.wrapping_add(1);
         let stream = *stream;
-        let total = self.rng.magnitude(self.longest);
+        let total = magnitude(&mut self.rng, self.longest);
         self.part_of(stream, total, len)
     }
 
@@ -341,6 +335,13 @@ impl Attack {
         }
         datagram
     }
+}
+
+/// A number up to `bound` of any magnitude.
+fn magnitude(rng: &mut SplitMix64, bound: usize) -> usize {
+    let bits = bound.max(1).ilog2() as usize + 1;
+    let mask = (1_usize << (1 + rng.below(bits))) - 1;
+    1 + (rng.below(usize::MAX) & mask) % bound.max(1)
 }
 
 fn fragment(part: &Part, len: usize) -> Vec<u8> {

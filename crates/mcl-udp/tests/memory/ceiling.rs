@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcl_testbed::Namespace;
+use mcl_testbed::{Namespace, SplitMix64};
 use mcl_udp::{Connection, RawBroadcaster, StreamId};
 
-use crate::Rng;
 use crate::attack::Attack;
 use crate::victim::{Report, TOPIC, Victim};
 
@@ -71,12 +70,7 @@ pub(crate) fn connection() -> Connection {
 
 /// The only honest payload of this length under this number.
 pub(crate) fn payload(len: usize, number: u64) -> Vec<u8> {
-    let mut rng = Rng(number ^ len as u64);
-    let mut bytes: Vec<u8> = (0..len.div_ceil(8))
-        .flat_map(|_| rng.next().to_le_bytes())
-        .collect();
-    bytes.truncate(len);
-    bytes
+    SplitMix64::new(number ^ len as u64).bytes(len)
 }
 
 /// Publishes honestly until told to stop, and tells how many messages it were.

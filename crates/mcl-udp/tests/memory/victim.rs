@@ -1,72 +1,37 @@
-//! The listener in a process of its own, and how its parent talks to it: in lines,
-//! over its standard input and output.
+//! The listener in a process of its own, and how its parent talks to it.
 
 use std::collections::HashMap;
-use std::env;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use mcl_testbed::Namespace;
+use mcl_testbed::{Namespace, Peer, role, tell};
 use mcl_udp::{
     ListenerStatistics, Payload, Queue, QueueOptions, Raw, RawListener, StreamId, StreamReport,
 };
 
 use crate::ceiling::{BUDGET, LONGEST, QUEUE_BYTES, connection, payload};
 
-/// Tells the child that it is one.
-const ROLE: &str = "MCL_TEST_ROLE";
-/// What lines meant for the parent begin with; the test harness prints as well.
-const MARK: &str = "mcl-test> ";
 /// Under which honest messages are published.
 pub(crate) const TOPIC: &str = "honest";
 
 /// What the listener says of itself, and the system of its process.
 pub(crate) type Report = HashMap<String, u64>;
 
-pub(crate) struct Victim {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
+pub(crate) struct Victim(Peer);
 
 impl Victim {
     /// Starts the listener and waits until it listens.
     pub(crate) fn start(network: &Namespace) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command
-            .args(["victim::child_process", "--exact", "--include-ignored"])
-            .args(["--nocapture", "--test-threads=1"])
-            .env(ROLE, "victim")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = network.spawn(&mut command).unwrap();
-        let mut victim = Self {
-            input: child.stdin.take().unwrap(),
-            output: BufReader::new(child.stdout.take().unwrap()),
-            child,
-        };
-        assert_eq!(victim.hear(), "ready");
-        victim
-    }
-
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let len = self.output.read_line(&mut line).unwrap();
-            assert!(len > 0, "the listener's process ended early");
-            if let Some((_, told)) = line.split_once(MARK) {
-                return told.trim_end().to_owned();
-            }
-        }
+        let mut peer = Peer::start(network, "victim::child_process", "victim", &[]).unwrap();
+        peer.expect("ready");
+        Self(peer)
     }
 
     fn ask(&mut self, question: &str) -> String {
-        writeln!(self.input, "{question}").unwrap();
-        self.hear()
+        self.0.say(question);
+        self.0.hear()
     }
 
     /// Hostile datagrams that the listener has been given by its socket.
@@ -91,7 +56,7 @@ impl Victim {
 
     /// A line of the process's status: KiB, or a number.
     pub(crate) fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find_map(|it| it.strip_prefix(name)).unwrap();
         let digits: String = line.chars().filter(char::is_ascii_digit).collect();
         digits.parse().unwrap()
@@ -100,7 +65,7 @@ impl Victim {
     /// Has the listener closed and its process ended; tells how that went.
     pub(crate) fn finish(mut self) -> String {
         let said = self.ask("close");
-        assert!(self.child.wait().unwrap().success());
+        self.0.finish();
         said
     }
 
@@ -109,14 +74,6 @@ impl Victim {
         for stream in streams {
             assert_eq!(self.ask(&format!("honest {}", stream.0)), "noted");
         }
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -150,7 +107,7 @@ fn consume(queue: &Queue<Payload, Raw>, honest: &Mutex<Honest>) {
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn child_process() {
-    if env::var(ROLE).is_err() {
+    if role().is_none() {
         return;
     }
     let listener = RawListener::builder(&connection())
@@ -248,8 +205,4 @@ fn describe(listener: &RawListener, honest: &Honest) -> String {
         said.extend(report.map(|report| describe_stream(name, report)));
     }
     said.join(" ")
-}
-
-fn tell(line: impl AsRef<str>) {
-    println!("{MARK}{}", line.as_ref());
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcl_testbed::{Dad, Namespace};
+use mcl_testbed::{Dad, Namespace, tell};
 use mcl_udp::{
     Broadcaster, BroadcasterBuilder, BroadcasterStatistics, ListenerStatistics, Pacing, Payload,
     PublishError, Queue, QueueOptions, Raw, RawBroadcaster, RawListener,
@@ -13,8 +13,8 @@ use mcl_udp::{
 
 use crate::idle::{QUIET, switches};
 use crate::support::{
-    PATIENCE, Peer, connection, eventually, holds_within, in_empty_network, in_network, next,
-    noise, payloads, tell, typed_listener,
+    PATIENCE, connection, eventually, holds_within, in_empty_network, in_network, next, noise,
+    payloads, start_child, typed_listener,
 };
 
 /// Longer than any test: what is sent before was not sent by the clock.
@@ -634,7 +634,7 @@ fn small_messages_go_between_the_trains_of_a_large_one() {
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn a_coalescer_with_nothing_to_send_never_wakes() {
     in_network(|network| {
-        let mut child = Peer::start(network, "idle coalescer", &[]);
+        let mut child = start_child(network, "idle coalescer", &[]);
         child.expect("threads: 3");
         child.expect("woken: []");
         child.finish();

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use mcl_testbed::Namespace;
+use mcl_testbed::{Namespace, Peer, ask, tell};
 use mcl_udp::{
     Message, MessageCounts, Pacing, Payload, RawBroadcaster, RawListener, SequenceCounts, StreamId,
     StreamReport,
 };
 use mcl_wire::FRAGMENT_OVERHEAD;
 
-use crate::support::{Peer, ask, connection, eventually, in_network, noise, tell};
+use crate::support::{connection, eventually, in_network, noise, start_child};
 
 const PROCESSES: usize = 2;
 const BROADCASTERS_EACH: usize = 4;
@@ -145,7 +145,7 @@ fn nothing_is_mixed_and_every_loss_is_counted(network: &Namespace, datagram_len:
     });
 
     let len = datagram_len.to_string();
-    let start = |_| Peer::start(network, "crowd", &[(DATAGRAM_LEN, len.as_str())]);
+    let start = |_| start_child(network, "crowd", &[(DATAGRAM_LEN, len.as_str())]);
     let mut children: Vec<Peer> = (0..PROCESSES).map(start).collect();
     children.iter_mut().for_each(|child| child.expect("ready"));
     children.iter_mut().for_each(|child| child.say("go"));

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use mcl_testbed::{Peer, ask, tell};
 use mcl_udp::{
     Broadcaster, Listener, Message, Payload, RawBroadcaster, RawListener, RecvError,
     RecvTimeoutError, TryRecvError,
@@ -13,8 +14,8 @@ use mcl_udp::{
 use serde::{Deserialize, Serialize};
 
 use crate::support::{
-    PATIENCE, Peer, ask, connection, eventually, in_network, next, noise, payloads, raw_listener,
-    tell, typed_listener,
+    PATIENCE, connection, eventually, in_network, next, noise, payloads, raw_listener, start_child,
+    typed_listener,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ fn two_processes_exchange_values_and_bytes() {
             .open()
             .unwrap();
         let (echoes, bytes) = (echoes.queue(), bytes.queue());
-        let mut peer = Peer::start(network, "echo", &[]);
+        let mut peer = start_child(network, "echo", &[]);
         peer.expect("ready");
 
         let broadcaster = Broadcaster::<Reading>::open(&connection()).unwrap();
@@ -96,7 +97,7 @@ const EACH: usize = 50;
 fn three_processes_on_one_group_all_get_everything() {
     in_network(|network| {
         let names = ["one", "two", "three"];
-        let start = |name| Peer::start(network, "member", &[("MCL_TEST_NAME", name)]);
+        let start = |name| start_child(network, "member", &[("MCL_TEST_NAME", name)]);
         let mut members = names.map(start);
         // Nobody publishes before all listen.
         members.iter_mut().for_each(|member| member.expect("ready"));

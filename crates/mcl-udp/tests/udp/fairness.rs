@@ -5,13 +5,12 @@ use std::thread;
 
 use mcl_udp::{Pacing, RawBroadcaster};
 
-use crate::support::{Watchdog, connection, in_network, noise};
+use crate::support::{connection, in_network, noise};
 
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn a_flood_of_small_messages_does_not_starve_a_large_one() {
     in_network(|_| {
-        let _watchdog = Watchdog::start();
         // Slow enough for the small ones alone to use it all up.
         let pacing = Pacing::Rate {
             bytes_per_second: 20_000_000,

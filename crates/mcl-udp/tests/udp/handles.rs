@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::time::{Duration, Instant, SystemTime};
 
 use mcl_net::{Blocking, Sender, SenderOptions};
-use mcl_testbed::Namespace;
+use mcl_testbed::{Namespace, tell};
 use mcl_udp::{
     Broadcaster, BroadcasterBuilder, Connection, Encoding, InterfaceChoice, Iter, Listener,
     ListenerBuilder, Message, Pacing, Payload, PublishError, Queue, QueueOptions, RawBroadcaster,
@@ -15,8 +15,8 @@ use mcl_udp::{
 use mcl_wire::{BodyHead, Metadata, whole_message_prefix};
 
 use crate::support::{
-    Peer, connection, eventually, in_network, next, noise, payloads, raw_listener, says_something,
-    tell, typed_listener,
+    connection, eventually, in_network, next, noise, payloads, raw_listener, says_something,
+    start_child, typed_listener,
 };
 
 #[test]
@@ -335,7 +335,7 @@ fn the_environment_names_the_connection_and_the_interface() {
     in_network(|network| {
         network.bridge("br1").unwrap();
         let hear = |variables: &[(&str, &str)]| {
-            let mut child = Peer::start(network, "environment", variables);
+            let mut child = start_child(network, "environment", variables);
             let lines = [child.hear(), child.hear(), child.hear()];
             child.finish();
             lines

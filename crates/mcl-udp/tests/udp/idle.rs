@@ -5,9 +5,10 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use mcl_testbed::tell;
 use mcl_udp::{Pacing, Policy, QueueOptions, RawBroadcaster, RawListener};
 
-use crate::support::{Peer, connection, eventually, holds_within, in_network, noise, tell};
+use crate::support::{connection, eventually, holds_within, in_network, noise, start_child};
 
 /// How long nothing happens.
 pub(crate) const QUIET: Duration = Duration::from_secs(10);
@@ -16,7 +17,7 @@ pub(crate) const QUIET: Duration = Duration::from_secs(10);
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn no_thread_of_an_idle_listener_wakes_in_ten_seconds() {
     in_network(|network| {
-        let mut child = Peer::start(network, "idle", &[]);
+        let mut child = start_child(network, "idle", &[]);
         child.expect("threads: 6");
         child.expect("woken: []");
         child.finish();

@@ -7,13 +7,14 @@ use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use mcl_testbed::tell;
 use mcl_udp::{
     Broadcaster, Listener, Message, Policy, Queue, QueueOptions, RawBroadcaster, RawListener,
     RecvError, SubscriptionId,
 };
 
 use crate::support::{
-    PATIENCE, Peer, connection, eventually, in_network, next, payloads, tell, typed_listener,
+    PATIENCE, connection, eventually, in_network, next, payloads, start_child, typed_listener,
 };
 
 const ROUNDS: u64 = 1000;
@@ -22,7 +23,7 @@ const ROUNDS: u64 = 1000;
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn a_thousand_rounds_of_churn_lose_no_subscription_and_leave_nothing_behind() {
     in_network(|network| {
-        let mut child = Peer::start(network, "churn", &[]);
+        let mut child = start_child(network, "churn", &[]);
         child.expect("panics: 0");
         child.expect("threads and descriptors: back");
         child.finish();

@@ -28,7 +28,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "how much was lost belongs in the log; child processes talk to their parent"
+    reason = "how much was lost belongs in the log"
 )]
 
 mod accounts;

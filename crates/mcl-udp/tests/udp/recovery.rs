@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mcl_testbed::{Dad, Namespace};
+use mcl_testbed::{Dad, Namespace, tell};
 use mcl_udp::{
     Broadcaster, BroadcasterStatistics, Connection, Event, Events, InterfaceChoice, Listener,
     ListenerStatistics, OpenError, PublishError, PullListener, Queue, RawListener,
@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::idle::stay_asleep;
 use crate::support::{
-    PATIENCE, Peer, alone_in_network, connection, eventually, in_empty_network, in_network, tell,
+    PATIENCE, alone_in_network, connection, eventually, in_empty_network, in_network, start_child,
 };
 
 /// Within what time of a usable address delivery resumes.
@@ -192,22 +192,31 @@ fn ready(hosts: [&Namespace; 2]) {
     }
 }
 
+/// Listens here and publishes from `peer` while the interface of `host` goes down and up.
+fn down_and_up(
+    host: &Namespace,
+    [here, peer]: [&Namespace; 2],
+    connection: &Connection,
+) -> Outcome {
+    let (listener, queue) = listen(connection);
+    through(
+        ticker(peer, connection),
+        &listener,
+        &queue,
+        || drop(host.ip(&["link", "set", "v0", "down"]).unwrap()),
+        || {
+            host.ip(&["link", "set", "v0", "up"]).unwrap();
+            ready([here, peer]);
+        },
+    )
+}
+
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn an_interface_down_and_up_on_the_listeners_side() {
     for group in GROUPS {
         beside_a_peer(|here, peer| {
-            let (listener, queue) = listen(&on(group, "v0"));
-            let outcome = through(
-                ticker(peer, &on(group, "v0")),
-                &listener,
-                &queue,
-                || drop(here.ip(&["link", "set", "v0", "down"]).unwrap()),
-                || {
-                    here.ip(&["link", "set", "v0", "up"]).unwrap();
-                    ready([here, peer]);
-                },
-            );
+            let outcome = down_and_up(here, [here, peer], &on(group, "v0"));
             assert_eq!(kinds(&outcome.events), ["started", "lost", "back"]);
             assert!(outcome.got.datagrams_missing() > 0);
             let changes = outcome.got.interface;
@@ -222,17 +231,7 @@ fn an_interface_down_and_up_on_the_listeners_side() {
 fn an_interface_down_and_up_on_the_broadcasters_side() {
     for group in GROUPS {
         beside_a_peer(|here, peer| {
-            let (listener, queue) = listen(&on(group, "v0"));
-            let outcome = through(
-                ticker(peer, &on(group, "v0")),
-                &listener,
-                &queue,
-                || drop(peer.ip(&["link", "set", "v0", "down"]).unwrap()),
-                || {
-                    peer.ip(&["link", "set", "v0", "up"]).unwrap();
-                    ready([here, peer]);
-                },
-            );
+            let outcome = down_and_up(peer, [here, peer], &on(group, "v0"));
             assert!(outcome.sent.failed > 0);
             assert_eq!(kinds(&outcome.sender_events), ["lost", "back"]);
             // What failed was not sent, and is not missing.
@@ -718,7 +717,7 @@ fn drops_and_settings_of_the_kernel_are_kept() {
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn no_thread_of_a_listener_wakes_while_its_interface_is_away() {
     in_network(|network| {
-        let mut child = Peer::start(network, "away", &[]);
+        let mut child = start_child(network, "away", &[]);
         child.expect("threads: 2");
         child.expect("woken: []");
         child.finish();

@@ -4,10 +4,11 @@ use std::env;
 use std::fs;
 use std::time::Duration;
 
+use mcl_testbed::tell;
 use mcl_udp::{Message, Payload, Queue, Raw, RawBroadcaster, RawListener};
 
 use crate::idle::stay_asleep;
-use crate::support::{Peer, connection, eventually, holds_within, in_network, noise, tell};
+use crate::support::{connection, eventually, holds_within, in_network, noise, start_child};
 
 /// Beyond what there was before the listener.
 const MOST_AT_REST: usize = 8 << 20;
@@ -42,7 +43,7 @@ fn a_listener_at_rest_has_given_back_buffers_of_many_messages() {
 
 fn gives_back(variables: &[(&str, &str)]) {
     in_network(|network| {
-        let mut child = Peer::start(network, "rest", variables);
+        let mut child = start_child(network, "rest", variables);
         child.expect("more with a payload held: true");
         child.expect("at rest: true");
         child.expect("at rest again: true");
@@ -54,7 +55,7 @@ fn gives_back(variables: &[(&str, &str)]) {
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn none_of_a_hundred_listeners_wakes_in_ten_seconds() {
     in_network(|network| {
-        let mut child = Peer::start(network, "idle hundred", &[]);
+        let mut child = start_child(network, "idle hundred", &[]);
         child.expect("threads: 100");
         child.expect("woken: []");
         child.finish();

@@ -4,12 +4,13 @@ use std::env;
 use std::thread;
 use std::time::Duration;
 
+use mcl_testbed::tell;
 use mcl_udp::{Payload, PublishError, Queue, Raw, RawBroadcaster, RawListener};
 use mcl_wire::{BodyHead, FRAGMENT_OVERHEAD, Metadata, WHOLE_MESSAGE_OVERHEAD};
 
 use crate::support::{
-    PATIENCE, Peer, alone_in_network, connection, eventually, holds_within, in_network,
-    names_a_loss, next, noise, tell,
+    PATIENCE, alone_in_network, connection, eventually, holds_within, in_network, names_a_loss,
+    next, noise, start_child,
 };
 
 /// How often one message may be published again, for losses that are named.
@@ -115,7 +116,7 @@ fn all_arrive(receive_buffer: usize, sizes: fn(&RawBroadcaster) -> Vec<usize>) -
 fn the_longest_arrives(receive_buffer: usize) {
     alone_in_network(|network| {
         let bytes = receive_buffer.to_string();
-        let mut child = Peer::start(network, "longest", &[(RECEIVE_BUFFER, &bytes)]);
+        let mut child = start_child(network, "longest", &[(RECEIVE_BUFFER, &bytes)]);
         println!("{}", child.hear());
         child.finish();
     });

@@ -1,19 +1,11 @@
 //! A network of one's own, patience, child processes.
-//!
-//! A child process is this same binary, started again with a role in its
-//! environment. Parent and child talk in lines, over the child's standard input
-//! and output.
 
-use std::env;
 use std::fmt::Debug;
-use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcl_testbed::Namespace;
+use mcl_testbed::{Namespace, Peer, SplitMix64, Watchdog, role};
 use mcl_udp::{
     Account, BroadcasterStatistics, Connection, Decoder, Listener, ListenerStatistics, Message,
     Payload, Queue, RawListener, StreamId,
@@ -24,12 +16,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// After which a test is given up for hung.
 const HUNG: Duration = Duration::from_secs(120);
-
-/// The environment variable that tells a child process what it is for.
-const ROLE: &str = "MCL_TEST_ROLE";
-
-/// What lines meant for the parent begin with; the test harness prints as well.
-const MARK: &str = "mcl-test> ";
 
 /// Held by the tests that share the machine, and alone by those that measure
 /// what a machine with nothing else to do can carry.
@@ -53,7 +39,7 @@ pub(crate) fn alone_in_network<R: Send>(test: impl FnOnce(&Namespace) -> R + Sen
 }
 
 fn isolated<R: Send>(test: impl FnOnce(&Namespace) -> R + Send) -> R {
-    let _watchdog = Watchdog::start();
+    let _watchdog = Watchdog::start(HUNG);
     let network = Namespace::new().unwrap();
     network.run(|| test(&network))
 }
@@ -66,25 +52,6 @@ fn with_bridge<R>(network: &Namespace, test: impl FnOnce(&Namespace) -> R) -> R 
 /// The connection of tests that need just one: each has a network of its own.
 pub(crate) fn connection() -> Connection {
     Connection::new("ff15::c73d:cf41:ea8e:b0a0").unwrap()
-}
-
-/// Aborts the process unless dropped in time: a deadlock must fail, not hang.
-pub(crate) struct Watchdog {
-    _alive: Sender<()>,
-}
-
-impl Watchdog {
-    pub(crate) fn start() -> Self {
-        let (alive, gone) = mpsc::channel();
-        let name = thread::current().name().map(str::to_owned);
-        thread::spawn(move || {
-            if gone.recv_timeout(HUNG) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{name:?} hangs");
-                std::process::abort();
-            }
-        });
-        Self { _alive: alive }
-    }
 }
 
 /// Waits until `condition` holds.
@@ -189,17 +156,7 @@ pub(crate) fn assert_account(
 
 /// A payload that is easily told from others: every byte follows from the seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    // SplitMix64 (Steele, Lea, Flood 2014).
-    let mut state = seed;
-    let mut word = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)).to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| word()).collect();
-    bytes.truncate(len);
-    bytes
+    SplitMix64::new(seed).bytes(len)
 }
 
 /// A raw listener and a queue of it, for what most tests need.
@@ -217,96 +174,17 @@ pub(crate) fn typed_listener<T: serde::de::DeserializeOwned + 'static>() -> (Lis
     (listener, queue)
 }
 
-/// A child process, as its parent sees it. Killed when dropped.
-pub(crate) struct Peer {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    /// Starts a child in the role, with these environment variables.
-    pub(crate) fn start(network: &Namespace, role: &str, variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command
-            .args(["support::child_process", "--exact", "--include-ignored"])
-            .args(["--nocapture", "--test-threads=1"])
-            .env(ROLE, role)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = network.spawn(&mut command).unwrap();
-        let input = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Self {
-            child,
-            input,
-            output,
-        }
-    }
-
-    /// Says a line to the child.
-    pub(crate) fn say(&mut self, line: &str) {
-        writeln!(self.input, "{line}").unwrap();
-    }
-
-    /// The next line that the child tells.
-    #[track_caller]
-    pub(crate) fn hear(&mut self) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let len = self.output.read_line(&mut line).unwrap();
-            assert!(len > 0, "the child process ended early");
-            if let Some((_, told)) = line.split_once(MARK) {
-                return told.trim_end().to_owned();
-            }
-        }
-    }
-
-    /// Waits for the child to say this.
-    #[track_caller]
-    pub(crate) fn expect(&mut self, line: &str) {
-        assert_eq!(self.hear(), line);
-    }
-
-    /// Waits for the child to end well.
-    #[track_caller]
-    pub(crate) fn finish(mut self) {
-        let mut rest = String::new();
-        io::Read::read_to_string(&mut self.output, &mut rest).unwrap();
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}: {rest}");
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Tells the parent a line.
-pub(crate) fn tell(line: impl AsRef<str>) {
-    println!("{MARK}{}", line.as_ref());
-}
-
-/// What the parent says next.
-pub(crate) fn ask() -> String {
-    let mut line = String::new();
-    let len = io::stdin().read_line(&mut line).unwrap();
-    assert!(len > 0, "the parent process is gone");
-    line.trim_end().to_owned()
+/// Starts this test binary again in the role, with these environment variables.
+pub(crate) fn start_child(network: &Namespace, role: &str, variables: &[(&str, &str)]) -> Peer {
+    Peer::start(network, "support::child_process", role, variables).unwrap()
 }
 
 /// Where child processes begin; no test of its own.
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn child_process() {
-    let Ok(role) = env::var(ROLE) else { return };
-    let _watchdog = Watchdog::start();
+    let Some(role) = role() else { return };
+    let _watchdog = Watchdog::start(HUNG);
     match role.as_str() {
         "echo" => crate::delivery::echo(),
         "member" => crate::delivery::member(),

@@ -89,15 +89,7 @@ impl Account {
     /// The messages that were wanted, as far as is known, and will not come.
     #[must_use]
     pub const fn lost(&self) -> u64 {
-        self.missing
-            + self.expired
-            + self.stranded
-            + self.evicted
-            + self.abandoned
-            + self.refused
-            + self.too_large
-            + self.crc_mismatch
-            + self.malformed
+        sum(&self.causes())
     }
 
     /// Each cause of a loss with its number, those that are 0 too. The sum is
@@ -116,6 +108,16 @@ impl Account {
             ("malformed", self.malformed),
         ]
     }
+}
+
+/// The sum of the numbers that stand beside their causes.
+pub(crate) const fn sum(causes: &[(&'static str, u64)]) -> u64 {
+    let (mut sum, mut rest) = (0, causes);
+    while let [(_, number), others @ ..] = rest {
+        sum += *number;
+        rest = others;
+    }
+    sum
 }
 
 impl AddAssign for Account {

@@ -3,7 +3,7 @@
 use core::ops::AddAssign;
 
 use crate::body::BodyError;
-use crate::demux::account::Account;
+use crate::demux::account::{self, Account};
 use crate::demux::received::Verdict;
 use crate::frame::FrameError;
 use crate::header::{HeaderError, StreamId};
@@ -94,17 +94,7 @@ impl DatagramCounts {
     /// The datagrams that were not acted upon.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
-        self.not_mcl
-            + self.version
-            + self.malformed_header
-            + self.critical_flag
-            + self.malformed_frame
-            + self.critical_frame
-            + self.ignored_stream
-            + self.duplicate
-            + self.stale
-            + self.jump
-            + self.stream_limit
+        account::sum(&self.causes())
     }
 
     /// Each cause of not acting upon a datagram with its number, those that are 0 too.

@@ -1,54 +1,11 @@
-//! Which message and which stream gives way, rule by rule; and filters.
+//! Which message and which stream gives way, rule by rule.
 
 use core::time::Duration;
 
-use mcl_wire::{
-    BodyHead, DatagramWriter, Demux, Disposition, Header, Limits, Metadata, StreamId, StreamReport,
-    TopicHash,
-};
+use mcl_wire::{Disposition, Limits, StreamId};
 
-use crate::common::{Hasher, Inbox, Sender, check, demux, payload};
-
-struct Bench {
-    demux: Demux<Hasher>,
-    inbox: Inbox,
-    now: Duration,
-}
-
-impl Bench {
-    fn new(limits: Limits) -> Self {
-        Self {
-            demux: demux(limits),
-            inbox: Inbox::default(),
-            now: Duration::from_secs(1),
-        }
-    }
-
-    fn feed(&mut self, datagram: &[u8]) -> Disposition {
-        self.now += Duration::from_micros(1);
-        let disposition = self.demux.datagram(self.now, datagram, &mut self.inbox);
-        check(&self.demux);
-        disposition
-    }
-
-    /// The first fragments of the sender's next message; the rest is returned.
-    fn begin(&mut self, sender: &mut Sender, len: usize, fed: usize) -> Vec<Vec<u8>> {
-        let mut datagrams = sender.message(None, &payload(sender.number, len));
-        for datagram in datagrams.drain(..fed) {
-            self.feed(&datagram);
-        }
-        datagrams
-    }
-
-    fn prove(&mut self, sender: &mut Sender) {
-        let datagram = sender.message(None, b"proof").remove(0);
-        assert_eq!(self.feed(&datagram), Disposition::Accepted);
-    }
-
-    fn stream(&self, sender: &Sender) -> StreamReport {
-        self.demux.stream(sender.stream).unwrap()
-    }
-}
+use crate::bench::Bench;
+use crate::common::{Sender, payload};
 
 #[test]
 fn messages_at_rest_expire() {
@@ -345,86 +302,6 @@ fn a_full_table_of_streams_gives_way_in_order() {
 }
 
 #[test]
-fn streams_nobody_wants_are_ignored() {
-    let mut bench = Bench::new(Limits::default());
-    bench.inbox.not_stream = Some(StreamId(1));
-    let datagram = Sender::new(1).message(None, b"x").remove(0);
-    assert_eq!(bench.feed(&datagram), Disposition::IgnoredStream);
-    assert_eq!(bench.demux.stream_count(), 0);
-}
-
-#[test]
-fn topics_nobody_wants_are_seen_but_not_kept() {
-    let mut bench = Bench::new(Limits::default());
-    bench.inbox.not_hash = Some(TopicHash::of(Some("large")));
-    bench.inbox.not_topic = Some("small");
-    let mut sender = Sender::new(1);
-    for (topic, len) in [
-        ("large", 5000),
-        ("small", 10),
-        ("small", 5000),
-        ("other", 5000),
-    ] {
-        for datagram in sender.message(Some(topic), &payload(1, len)) {
-            bench.feed(&datagram);
-        }
-    }
-    assert_eq!(bench.inbox.messages.len(), 1);
-    let report = bench.stream(&sender);
-    assert_eq!(report.numbers.missing, 0);
-    assert_eq!(report.messages.filtered_by_hash, 1);
-    assert_eq!(report.messages.filtered, 2);
-    assert_eq!(bench.demux.counters().frames.fragment_filtered, 4);
-}
-
-#[test]
-fn a_topic_hash_that_is_not_the_topics_is_malformed() {
-    let mut bench = Bench::new(Limits::default());
-    let mut sender = Sender::new(1);
-    for mut datagram in sender.message(Some("topic"), &payload(1, 5000)) {
-        datagram[44..48].copy_from_slice(&TopicHash::of(Some("other")).0.to_be_bytes());
-        bench.feed(&datagram);
-    }
-    assert!(bench.inbox.messages.is_empty());
-    let report = bench.stream(&sender);
-    assert_eq!(report.messages.body_topic_hash, 1);
-    assert!(!report.proven);
-}
-
-#[test]
-fn bodies_are_counted_by_what_is_wrong_with_them() {
-    let mut bench = Bench::new(Limits::default());
-    let mut sender = Sender::new(1);
-    let head = BodyHead::new(Some("t"), &Metadata::new().with_schema(1)).unwrap();
-    for (at, value) in [(36, 0xC0), (40, 0xFF), (41, 0x03), (41, 0x00), (42, 7)] {
-        let mut datagram = sender.whole(&head, b"x");
-        datagram[at] = value;
-        assert_eq!(bench.feed(&datagram), Disposition::Accepted);
-    }
-    let messages = bench.stream(&sender).messages;
-    assert_eq!(messages.body_critical, 2);
-    assert_eq!(messages.body_topic_not_utf8, 1);
-    assert_eq!(messages.body_malformed, 2);
-    assert!(!bench.stream(&sender).proven);
-}
-
-#[test]
-fn messages_above_the_limit_are_counted_once() {
-    let mut bench = Bench::new(Limits::new(1000, 1 << 20));
-    let mut sender = Sender::new(1);
-    for len in [1000, 1390, 5000] {
-        for datagram in sender.message(None, &payload(1, len)) {
-            bench.feed(&datagram);
-        }
-    }
-    let messages = bench.stream(&sender).messages;
-    assert_eq!(messages.delivered, 1);
-    assert_eq!(messages.whole_too_large, 1);
-    assert_eq!(messages.too_large, 1);
-    assert_eq!(bench.demux.counters().frames.fragment_too_large, 4);
-}
-
-#[test]
 fn a_fragment_that_comes_too_late_finds_its_message_gone() {
     let mut bench = Bench::new(Limits::default());
     let mut sender = Sender::new(1);
@@ -447,33 +324,6 @@ fn becoming_proven_renews_what_is_under_reassembly() {
         bench.feed(&datagram);
     }
     assert_eq!(bench.inbox.messages.len(), 2);
-}
-
-#[test]
-fn each_field_that_contradicts_the_first_fragment_is_noticed() {
-    let mut bench = Bench::new(Limits::default());
-    let mut sender = Sender::new(1);
-    sender.datagram_len = 52 + 1024;
-    let rest = bench.begin(&mut sender, 10_000, 1);
-    // Each is well-formed by itself: total, topic hash, and a fragment of 512
-    // bytes that is number 2 of a message cut more finely.
-    let mut contradictions = [(); 3].map(|()| rest[1].clone());
-    let [total, hash, size] = &mut contradictions;
-    total[38] ^= 1;
-    hash[47] ^= 1;
-    size.truncate(52 + 512);
-    size[26..28].copy_from_slice(&(24 + 512_u16).to_be_bytes());
-    size[48..50].copy_from_slice(&512_u16.to_be_bytes());
-    for (count, mut datagram) in (1_u64..).zip(contradictions) {
-        datagram[16..24].copy_from_slice(&(100 + count).to_be_bytes());
-        assert_eq!(bench.feed(&datagram), Disposition::Accepted);
-        let frames = bench.demux.counters().frames;
-        assert_eq!(frames.fragment_contradicting, count);
-    }
-    for datagram in &rest {
-        bench.feed(datagram);
-    }
-    assert_eq!(bench.inbox.messages[0].payload, payload(0, 10_000));
 }
 
 #[test]
@@ -594,121 +444,4 @@ fn a_message_in_one_datagram_is_no_reason_to_allocate_for_long_ones() {
     bench.begin(&mut long, 60_000, 42);
     bench.begin(&mut long, 1 << 20, 1);
     assert!(bench.stream(&long).bytes > 2 * of_unproven);
-}
-
-/// A forger who knows a stream says something in its name, as far ahead as is
-/// believed at once. Tells which honest messages came.
-fn led_astray(forged: usize, forge: impl FnOnce(&mut Sender)) -> Vec<u64> {
-    let mut bench = Bench::new(Limits::default());
-    let mut sender = Sender::new(1);
-    bench.prove(&mut sender);
-    let mut forger = Sender::new(1);
-    (forger.sequence, forger.number) = (sender.sequence, sender.number);
-    forge(&mut forger);
-    for _ in 0..forged {
-        let datagram = forger.message(None, b"forged").remove(0);
-        bench.feed(&datagram);
-    }
-    for _ in 0..100 {
-        let datagram = sender.message(None, b"honest").remove(0);
-        bench.feed(&datagram);
-    }
-    let numbers = bench.inbox.messages.iter().map(|it| it.number);
-    // What is forged is taken as well, unless it is too far away.
-    numbers.filter(|number| *number <= 100).collect()
-}
-
-#[test]
-fn one_forged_datagram_silences_nobody() {
-    for ahead in [1025, 5000, 1 << 24, 1 << 40] {
-        let came = led_astray(1, |forger| forger.sequence += ahead);
-        assert!(came.into_iter().eq(0..=100), "by its sequence number");
-        let came = led_astray(1, |forger| {
-            forger.number += 4 * ahead;
-            // Its place in the sequence is free as yet.
-            forger.sequence += 500;
-        });
-        assert!(came.into_iter().eq(0..=100), "by its message number");
-    }
-}
-
-#[test]
-fn two_forged_datagrams_silence_nobody_for_long() {
-    let ahead = 1 << 24;
-    let came = led_astray(2, |forger| forger.sequence += ahead - 2);
-    assert_eq!(came.last(), Some(&100), "by their sequence numbers");
-    // The two have the numbers of honest ones, and came first.
-    assert_eq!(came.len(), 1 + 2 + 36);
-    let came = led_astray(2, |forger| {
-        forger.number += ahead - 2;
-        // Their places in the sequence are free as yet.
-        forger.sequence += 500;
-    });
-    assert_eq!(came.last(), Some(&100), "by their message numbers");
-    assert_eq!(came.len(), 1 + 36);
-}
-
-/// Three datagrams of ten messages each, whose payload is their number.
-fn coalesced() -> Vec<Vec<u8>> {
-    let head = BodyHead::new(None, &Metadata::new()).unwrap();
-    let datagram = |sequence| {
-        let mut buffer = vec![0; 1452];
-        let mut writer =
-            DatagramWriter::new(&mut buffer, Header::new(StreamId(1), sequence)).unwrap();
-        for number in 10 * sequence..10 * sequence + 10 {
-            let payload = number.to_be_bytes();
-            writer.message(number, &head, &payload).unwrap();
-        }
-        let len = writer.finish();
-        buffer.truncate(len);
-        buffer
-    };
-    (0..3).map(datagram).collect()
-}
-
-/// Numbers under which messages come, and those that they had when they were sent.
-fn renamed(datagrams: &[Vec<u8>]) -> (Bench, Vec<(u64, u64)>) {
-    let mut bench = Bench::new(Limits::default());
-    for datagram in datagrams {
-        assert_eq!(bench.feed(datagram), Disposition::Accepted);
-    }
-    let came = bench.inbox.messages.iter().map(|it| {
-        let payload = it.payload.clone().try_into().unwrap();
-        (it.number, u64::from_be_bytes(payload))
-    });
-    let came = came.collect();
-    (bench, came)
-}
-
-#[test]
-fn a_frame_that_damage_has_ignored_renames_those_behind_it_in_its_datagram_only() {
-    let mut datagrams = coalesced();
-    // The second frame of the second datagram, behind one of 24 bytes: a type that
-    // may be ignored.
-    let second = 24 + 4 + 8 + 4 + 8;
-    assert_eq!(datagrams[1][second], datagrams[1][24]);
-    datagrams[1][second] = 0xff;
-    let (bench, came) = renamed(&datagrams);
-    let expected = (0..11).map(|it| (it, it));
-    let expected = expected.chain((11..19).map(|it| (it, it + 1)));
-    let expected = expected.chain((20..30).map(|it| (it, it)));
-    assert!(came.into_iter().eq(expected));
-    assert_eq!(bench.stream(&Sender::new(1)).numbers.missing, 1);
-}
-
-#[test]
-fn a_message_number_that_damage_put_far_off_costs_its_datagram_at_most() {
-    // The number of the second datagram's first message: 2^62 too large, and 2^16.
-    for (at, came_right, came, jumps) in [(28, 20, 20, 10), (33, 20, 30, 0)] {
-        let mut datagrams = coalesced();
-        datagrams[1][at] ^= 0x40;
-        let (bench, messages) = renamed(&datagrams);
-        let right = messages.iter().filter(|(number, was)| number == was);
-        assert_eq!((right.count(), messages.len()), (came_right, came));
-        assert_eq!(messages.last(), Some(&(29, 29)));
-        assert_eq!(bench.demux.counters().frames.message_jump, jumps);
-        let numbers = bench.stream(&Sender::new(1)).numbers;
-        assert_eq!((numbers.restarts, numbers.missing), (0, 10));
-        assert_eq!(numbers.apart, (came - 20) as u64);
-    }
 }

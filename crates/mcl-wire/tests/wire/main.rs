@@ -6,21 +6,27 @@
 //! - `schedules`: seeded loss, reorder, duplication, forgery, restarts and
 //!   little memory; the account is checked after every datagram.
 //! - `eviction`: which message and which stream gives way, rule by rule.
+//! - `unwanted`: what is not taken though there is room, and how it is counted.
+//! - `forgery`: what forged and damaged numbers cost the honest ones.
+//! - `leaps`: what a long gap of numbers costs, and what one datagram can do.
 //! - `landing`: receiving in place is the same as receiving by copy.
 //! - `dissection`, `driver`: what the fuzz targets `frames` and `demux` do with
 //!   their input, `hearsay`: how they know what may come out; `replay`: the same
 //!   with the committed corpus.
 //! - `model`: broadcasters, a network and a listener, and an account that agrees.
+//! - `bench`: a `Demux` to be fed by hand.
 //! - `common`: generator, sink, sender and the check of the account.
 
 #![cfg(feature = "alloc")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod bench;
 mod common;
 mod corruption;
 mod dissection;
 mod driver;
 mod eviction;
+mod forgery;
 mod golden;
 mod hearsay;
 mod landing;
@@ -29,3 +35,4 @@ mod model;
 mod replay;
 mod roundtrip;
 mod schedules;
+mod unwanted;

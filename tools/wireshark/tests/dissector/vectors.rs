@@ -146,6 +146,19 @@ mod with_tshark {
         named.map(|it| it.show.as_str()).collect()
     }
 
+    /// The cases of a file, each with what tshark shows of its packet.
+    fn shown(file: &str) -> Vec<(Case, Vec<Shown>)> {
+        let (cases, packets) = (cases(file), pdml::read(&committed(file), &[]));
+        assert_eq!(packets.len(), cases.len());
+        cases.into_iter().zip(packets).collect()
+    }
+
+    #[track_caller]
+    fn is_accepted(case: &Case, packet: &[Shown]) {
+        let dispositions = all(packet, "mcl.disposition");
+        assert_eq!(dispositions, ["Accepted"], "{}", case.name);
+    }
+
     /// The message of a MESSAGE field is shown, field by field.
     fn message_is_shown(case: &Case, written: &str, message: &pdml::Message) {
         let number = written.split(' ').next().unwrap();
@@ -158,12 +171,7 @@ mod with_tshark {
     }
 
     fn sent_case_is_shown(case: &Case, packet: &[Shown]) {
-        assert_eq!(
-            all(packet, "mcl.disposition"),
-            ["Accepted"],
-            "{}",
-            case.name
-        );
+        is_accepted(case, packet);
         let stream = format!("0x{}", case.field("stream").unwrap());
         assert_eq!(all(packet, "mcl.stream"), [stream]);
         assert_eq!(
@@ -190,10 +198,7 @@ mod with_tshark {
     #[test]
     #[ignore = "needs tshark: cargo xtask test"]
     fn datagrams_as_sent_are_shown_field_by_field() {
-        let packets = pdml::read(&committed("datagrams"), &[]);
-        let cases = cases("datagrams");
-        assert_eq!(packets.len(), cases.len());
-        for (case, packet) in cases.iter().zip(&packets) {
+        for (case, packet) in &shown("datagrams") {
             sent_case_is_shown(case, packet);
         }
     }
@@ -201,9 +206,8 @@ mod with_tshark {
     #[test]
     #[ignore = "needs tshark: cargo xtask test"]
     fn fragments_as_sent_give_the_generated_messages() {
-        let packets = pdml::read(&committed("datagrams"), &[]);
         let mut reassembled = 0;
-        for (case, packet) in cases("datagrams").iter().zip(&packets) {
+        for (case, packet) in &shown("datagrams") {
             let Some(written) = case.field("fragment") else {
                 continue;
             };
@@ -228,16 +232,8 @@ mod with_tshark {
     #[test]
     #[ignore = "needs tshark: cargo xtask test"]
     fn tolerated_datagrams_are_accepted_with_all_their_messages() {
-        let packets = pdml::read(&committed("tolerated"), &[]);
-        let cases = cases("tolerated");
-        assert_eq!(packets.len(), cases.len());
-        for (case, packet) in cases.iter().zip(&packets) {
-            assert_eq!(
-                all(packet, "mcl.disposition"),
-                ["Accepted"],
-                "{}",
-                case.name
-            );
+        for (case, packet) in &shown("tolerated") {
+            is_accepted(case, packet);
             assert_eq!(all(packet, "mcl.problem"), [""; 0], "{}", case.name);
             let messages = pdml::messages(packet).len().to_string();
             assert_eq!(messages, case.field("messages").unwrap(), "{}", case.name);
@@ -251,10 +247,7 @@ mod with_tshark {
     #[test]
     #[ignore = "needs tshark: cargo xtask test"]
     fn refused_datagrams_are_refused_for_the_same_reason() {
-        let packets = pdml::read(&committed("refused"), &[]);
-        let cases = cases("refused");
-        assert_eq!(packets.len(), cases.len());
-        for (case, packet) in cases.iter().zip(&packets) {
+        for (case, packet) in &shown("refused") {
             let dispositions = all(packet, "mcl.disposition");
             // What does not even begin with the magic is somebody else's.
             if case.bytes.starts_with(&[0xC1, 0x4D]) {
@@ -270,16 +263,8 @@ mod with_tshark {
     #[test]
     #[ignore = "needs tshark: cargo xtask test"]
     fn bodies_are_shown_or_refused_as_the_vectors_say() {
-        let packets = pdml::read(&committed("bodies"), &[]);
-        let cases = cases("bodies");
-        assert_eq!(packets.len(), cases.len());
-        for (case, packet) in cases.iter().zip(&packets) {
-            assert_eq!(
-                all(packet, "mcl.disposition"),
-                ["Accepted"],
-                "{}",
-                case.name
-            );
+        for (case, packet) in &shown("bodies") {
+            is_accepted(case, packet);
             let problems = all(packet, "mcl.problem");
             // The vectors do not compute the CRC.
             let first = problems.iter().find(|it| **it != "crc_differs").copied();

@@ -4,21 +4,13 @@ use std::time::Duration;
 
 use mcl_testbed::Faults;
 
-use crate::scenario::{Accounts, Lab, Pair};
+use crate::scenario::{Accounts, TRAFFIC};
 use crate::table::Row;
-
-const TRAFFIC: [(usize, u64); 3] = [(1000, 5000), (64 << 10, 150), (1 << 20, 12)];
 
 /// Publishes under these faults, none of which loses anything: everything comes.
 fn disorder(seed: u64, faults: Faults, check: impl Fn(&Accounts, usize)) {
     for (seed, (len, messages)) in (seed..).zip(TRAFFIC) {
-        let accounts = Lab::run(seed, |lab| {
-            let mut pair = Pair::start(lab, &[]);
-            pair.publish(faults, messages, len);
-            pair.compare()
-        });
-        accounts.check_each_stream();
-        accounts.check_causes();
+        let accounts = Accounts::of_publishing(seed, faults, (len, messages));
         if accounts.kernel.buffer + accounts.cable.overflowed == 0 {
             assert_eq!(accounts.heard.right, accounts.messages());
             assert_eq!(accounts.missing(), 0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcl_testbed::Faults;
 
-use crate::scenario::{Lab, Pair};
+use crate::scenario::{Accounts, TRAFFIC};
 use crate::table::Row;
 
 #[test]
@@ -20,14 +20,8 @@ fn everything_goes_wrong_and_the_account_adds_up() {
         delay: Duration::from_millis(3),
         ..Faults::default()
     };
-    for (seed, (len, messages)) in (60..).zip([(1000, 5000), (64 << 10, 150), (1 << 20, 12)]) {
-        let accounts = Lab::run(seed, |lab| {
-            let mut pair = Pair::start(lab, &[]);
-            pair.publish(faults, messages, len);
-            pair.compare()
-        });
-        accounts.check_each_stream();
-        accounts.check_causes();
+    for (seed, (len, messages)) in (60..).zip(TRAFFIC) {
+        let accounts = Accounts::of_publishing(seed, faults, (len, messages));
         let cable = &accounts.cable;
         assert!(cable.lost > 0 && cable.corrupted > 0 && cable.reordered > 0);
         assert!(cable.duplicated > 0 && cable.duplicated_late > 0);

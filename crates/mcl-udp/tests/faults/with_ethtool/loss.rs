@@ -2,26 +2,18 @@
 
 use mcl_testbed::Faults;
 
-use crate::scenario::{Accounts, Lab, Pair};
+use crate::scenario::{Accounts, TRAFFIC};
 use crate::table::Row;
 
 /// Sizes and how many messages of each: small ones, and such of 47 and of 749
 /// datagrams.
-const TRAFFIC: [(usize, u64); 3] = [(1000, 5000), (64 << 10, 150), (1 << 20, 12)];
-
 fn random_loss(percent: f64) {
     for (seed, (len, messages)) in (1..).zip(TRAFFIC) {
         let faults = Faults {
             loss: percent / 100.0,
             ..Faults::default()
         };
-        let accounts = Lab::run(seed, |lab| {
-            let mut pair = Pair::start(lab, &[]);
-            pair.publish(faults, messages, len);
-            pair.compare()
-        });
-        accounts.check_each_stream();
-        accounts.check_causes();
+        let accounts = Accounts::of_publishing(seed, faults, (len, messages));
         let expected = accounts.cable.taken as f64 * faults.loss;
         let lost = accounts.cable.lost as f64;
         // Six standard deviations; and then some, for the few that 0.1 % are.
