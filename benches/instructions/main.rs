@@ -21,6 +21,7 @@ mod typed;
 use std::env;
 use std::hint::black_box;
 use std::process::ExitCode;
+use std::thread;
 
 use mcl_benches::traffic::{DATAGRAM, TRAIN, coalesce, head};
 use mcl_wire::{FRAGMENT_OVERHEAD, StreamId};
@@ -139,10 +140,14 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["--list"] => list(),
         ["--count", name, steps] => {
-            let all = benchmarks();
-            let found = all.iter().find(|it| it.name == *name);
+            let found = benchmarks().into_iter().find(|it| it.name == *name);
+            let found = found.expect("a name of the list");
             let steps = steps.parse().expect("a number of steps");
-            found.expect("a name of the list").run(steps);
+            // The stack of the main thread begins where arguments and environment end,
+            // and copies to it take more or less by their alignment.
+            if thread::spawn(move || found.run(steps)).join().is_err() {
+                return ExitCode::FAILURE;
+            }
         }
         _ => {
             eprintln!("Usage: instructions --list | --count NAME STEPS");
