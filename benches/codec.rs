@@ -13,40 +13,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use mcl_wire::{
-    BodyBytes, BodyHead, DatagramWriter, Demux, FRAGMENT_OVERHEAD, Fragmenter, HEADER_LEN, Header,
-    Limits, Metadata, Received, Sink, StreamId,
-};
+use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle};
+use mcl_wire::{Demux, FRAGMENT_OVERHEAD, Fragmenter, HEADER_LEN, Header, Limits, StreamId};
 
 const SIZES: [usize; 4] = [1 << 10, 64 << 10, 1 << 20, 8 << 20];
-const DATAGRAM: usize = 1452;
-
-/// Keeps the buffer of the last message, so that it can be recycled.
-#[derive(Default)]
-struct Last(Option<Vec<u8>>);
-
-impl Sink for Last {
-    fn message(&mut self, message: Received<'_>) {
-        if let BodyBytes::Owned(buffer) = message.into_bytes() {
-            self.0 = Some(buffer);
-        }
-    }
-}
-
-fn head() -> BodyHead {
-    BodyHead::new(Some("bench"), &Metadata::new().with_publish_time(1)).expect("a short topic")
-}
-
-/// The datagrams of messages `first..first + messages`, numbered on.
-fn datagrams(payload: &[u8], number: u64, sequence: u64) -> Vec<Vec<u8>> {
-    let head = head();
-    let fragments = Fragmenter::new(number, &head, payload, DATAGRAM).expect("a valid length");
-    let datagram = |fragment: mcl_wire::OutgoingFragment<'_>| {
-        let prefix = fragment.prefix(StreamId(1), sequence + u64::from(fragment.index));
-        [&prefix[..], fragment.head, fragment.payload].concat()
-    };
-    fragments.map(datagram).collect()
-}
 
 fn fragment(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fragment");
@@ -78,7 +48,7 @@ fn reassemble(criterion: &mut Criterion) {
             group.throughput(Throughput::Bytes(size as u64));
             group.bench_function(size.to_string(), |bencher| {
                 let set_up = || {
-                    let mut datagrams = datagrams(&payload, number, sequence);
+                    let mut datagrams = fragmented(StreamId(1), number, sequence, &payload);
                     number += 1;
                     sequence += datagrams.len() as u64;
                     if shuffled {
@@ -101,21 +71,6 @@ fn reassemble(criterion: &mut Criterion) {
     }
 }
 
-/// Within windows of 64, as networks reorder.
-fn shuffle(datagrams: &mut [Vec<u8>]) {
-    let mut state = 1_u64;
-    for window in datagrams.chunks_mut(64) {
-        for at in (1..window.len()).rev() {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            window.swap(at, (state >> 33) as usize % (at + 1));
-        }
-    }
-}
-
-/// Datagrams that come in a train.
-const TRAIN: usize = 45;
 /// Bytes of a fragment.
 const FRAGMENT: usize = DATAGRAM - FRAGMENT_OVERHEAD;
 
@@ -400,22 +355,6 @@ fn pair(group: &mut Group<'_>, streams: u64, size: usize, burst: u32) {
     drop(copy);
     let mut reassembly = Reassembly::new(way);
     group.bench_function(name, |bencher| reassembly.bench(bencher));
-}
-
-/// Datagrams full of messages of 64 bytes, numbered on.
-fn coalesce(datagrams: &mut [Vec<u8>], number: &mut u64, sequence: &mut u64) {
-    let head = head();
-    for datagram in datagrams {
-        datagram.resize(DATAGRAM, 0);
-        let header = Header::new(StreamId(1), *sequence);
-        let mut writer = DatagramWriter::new(datagram, header).expect("long enough");
-        while writer.message(*number, &head, &[7; 64]).is_ok() {
-            *number += 1;
-        }
-        let len = writer.finish();
-        datagram.truncate(len);
-        *sequence += 1;
-    }
 }
 
 /// Nanoseconds per whole message of 64 bytes, as many together as fit.

@@ -1,5 +1,7 @@
 //! `cargo xtask ci`: every gate, each a command that one can run alone.
 
+mod instructions;
+
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -29,7 +31,7 @@ struct Gate {
     judge: fn() -> Judged,
 }
 
-const GATES: [Gate; 9] = [
+const GATES: [Gate; 10] = [
     Gate {
         name: "fmt",
         about: "rustfmt changes nothing",
@@ -66,6 +68,11 @@ const GATES: [Gate; 9] = [
         judge: whole_suite,
     },
     Gate {
+        name: "instructions",
+        about: "the hot paths take no more instructions than is committed (valgrind)",
+        judge: instructions::gate,
+    },
+    Gate {
         name: "fuzz",
         about: "a minute of fuzzing, over all targets, from the committed corpus (nightly, cargo-fuzz)",
         judge: fuzz,
@@ -80,7 +87,7 @@ const GATES: [Gate; 9] = [
 pub(crate) fn main(arguments: &[String]) -> Outcome {
     if arguments.iter().any(|it| it == "list") {
         for Gate { name, about, .. } in GATES {
-            writeln!(io::stdout(), "{name:<10} {about}")?;
+            writeln!(io::stdout(), "{name:<13} {about}")?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -106,14 +113,14 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
 
 fn table(results: &[(&str, Verdict, Duration)]) -> Outcome {
     let mut out = io::stdout();
-    writeln!(out, "\n{:<10} {:<8} seconds", "gate", "result")?;
+    writeln!(out, "\n{:<13} {:<8} seconds", "gate", "result")?;
     for (name, verdict, took) in results {
         let verdict = match verdict {
             Verdict::Passed => "passed",
             Verdict::Failed => "FAILED",
             Verdict::Skipped => "skipped",
         };
-        writeln!(out, "{name:<10} {verdict:<8} {:.1}", took.as_secs_f64())?;
+        writeln!(out, "{name:<13} {verdict:<8} {:.1}", took.as_secs_f64())?;
     }
     let failed = results
         .iter()

@@ -41,7 +41,7 @@ Usage: cargo xtask <command>
       --quick           under two minutes, for a first look
       --pairs N         alternating pairs of runs for each ratio (5)
       --only NAME,..    only these measurements (blast, pacing, lossless, roundtrip,
-                        cable) or contenders (gso, naive, lcm, cyclone)
+                        cable) or contenders (gso, naive, lcm, cyclone, coalesced)
       --out DIR         where the table, the JSON and the plot go (target/versus)
   ci [step...]          every gate, or the ones named; `cargo xtask ci list` lists them
   help                  this text

@@ -98,6 +98,24 @@ pub(super) const COALESCED_INLINE: Contender = contender(
     Kind::Mcl,
     &["--no-pacing", "--no-crc", "--inline", "--coalesce"],
 );
+/// Nothing waits for company: only what threads bring while a train is sent shares one.
+pub(super) const COALESCED_AT_ONCE: Contender = contender(
+    "mcl coalesced inline, no delay",
+    Kind::Mcl,
+    &["--no-pacing", "--no-crc", "--inline", "--coalesce", "0"],
+);
+pub(super) const COALESCED_AT_ONCE_SPIN: Contender = contender(
+    "mcl coalesced inline, no delay, spinning",
+    Kind::Mcl,
+    &[
+        "--no-pacing",
+        "--no-crc",
+        "--inline",
+        "--spin",
+        "--coalesce",
+        "0",
+    ],
+);
 pub(super) const COALESCED_QUEUE: Contender = contender(
     "mcl coalesced queue",
     Kind::Mcl,
@@ -216,6 +234,23 @@ mod tests {
         let command = contender.command(&programs, role, &job);
         let words: Vec<_> = command.get_args().map(|it| it.to_string_lossy()).collect();
         words.join(" ")
+    }
+
+    #[test]
+    fn coalescing_is_the_only_difference_between_those_compared_for_it() {
+        let without = line(&INLINE, Role::Ping);
+        assert_eq!(
+            line(&COALESCED_AT_ONCE, Role::Ping),
+            format!("{without} --coalesce 0")
+        );
+        assert_eq!(
+            line(&COALESCED_AT_ONCE_SPIN, Role::Ping),
+            format!("{} --coalesce 0", line(&INLINE_SPIN, Role::Ping))
+        );
+        assert_eq!(
+            line(&COALESCED_INLINE, Role::Pong),
+            format!("{} --coalesce", line(&INLINE, Role::Pong))
+        );
     }
 
     #[test]

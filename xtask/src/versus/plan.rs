@@ -5,8 +5,9 @@ use std::time::Instant;
 use super::Options;
 use super::build::{INSTALL_CYCLONE, INSTALL_LCM};
 use super::contender::{
-    COALESCED_INLINE, COALESCED_QUEUE, CYCLONE, Contender, GSO, GSO_SPIN, INLINE, INLINE_SPIN, Job,
-    LARGE_BUFFER, LARGE_BUFFER_PACED, LCM, NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
+    COALESCED_AT_ONCE, COALESCED_AT_ONCE_SPIN, COALESCED_INLINE, COALESCED_QUEUE, CYCLONE,
+    Contender, GSO, GSO_SPIN, INLINE, INLINE_SPIN, Job, LARGE_BUFFER, LARGE_BUFFER_PACED, LCM,
+    NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
 };
 use super::report::{bytes, short};
 use super::results::{Duel, Lossless, Measurement, Outcome, Paced, Results, Trial};
@@ -17,18 +18,23 @@ pub(super) const MIB: usize = 1 << 20;
 /// The names that `--only` takes.
 const PARTS: [&str; 5] = ["blast", "pacing", "lossless", "roundtrip", "cable"];
 const OPPONENTS: [&str; 4] = ["gso", "naive", "lcm", "cyclone"];
+/// This library against itself, where nothing but coalescing differs.
+const COALESCED: &str = "coalesced";
 
 pub(super) fn check_names(only: &[String]) -> Result<(), String> {
-    let known =
-        |name: &&String| PARTS.contains(&name.as_str()) || OPPONENTS.contains(&name.as_str());
+    let known = |name: &&String| PARTS.contains(&name.as_str()) || is_contender(name);
     match only.iter().find(|name| !known(name)) {
         None => Ok(()),
         Some(name) => Err(format!(
-            "--only {name}: known are {}, {}",
+            "--only {name}: known are {}, {}, {COALESCED}",
             PARTS.join(", "),
             OPPONENTS.join(", ")
         )),
     }
+}
+
+fn is_contender(name: &str) -> bool {
+    OPPONENTS.contains(&name) || name == COALESCED
 }
 
 /// A pair to be compared at a size.
@@ -94,17 +100,23 @@ impl Plan {
         none_named || self.only.iter().any(|it| it == part)
     }
 
-    /// Whether a contender is wanted: this library always.
+    /// Whether a contender is wanted by itself: this library always.
     fn wants_contender(&self, contender: &Contender) -> bool {
         let opponent = OPPONENTS.iter().find(|it| contender.name.contains(*it));
-        let mut named = self
-            .only
-            .iter()
-            .filter(|it| OPPONENTS.contains(&it.as_str()));
-        match opponent {
-            None => true,
-            Some(opponent) => named.clone().next().is_none() || named.any(|it| it == opponent),
-        }
+        opponent.is_none_or(|opponent| self.wants_named(opponent))
+    }
+
+    /// Whether a reference is wanted to be compared with: this library is one only
+    /// for what coalescing costs.
+    fn wants_reference(&self, reference: &Contender) -> bool {
+        let opponent = OPPONENTS.iter().find(|it| reference.name.contains(*it));
+        self.wants_named(opponent.unwrap_or(&COALESCED))
+    }
+
+    /// Whether a contender is named, or none is.
+    fn wants_named(&self, name: &str) -> bool {
+        let mut named = self.only.iter().filter(|it| is_contender(it)).peekable();
+        named.peek().is_none() || named.any(|it| it == name)
     }
 
     fn is_over(&self, what: &str, results: &mut Results) -> bool {
@@ -154,7 +166,7 @@ impl Plan {
     ) {
         for (size, reference, contender) in pairings {
             let there = reference.is_there(&bench.programs);
-            if !there || !self.wants_contender(reference) {
+            if !there || !self.wants_reference(reference) {
                 continue;
             }
             let what = format!(
@@ -371,5 +383,68 @@ fn round_trips() -> Vec<Pairing> {
             (size, CYCLONE, PULL),
         ]);
     }
+    // What it costs a message that nobody joins.
+    pairings.extend([
+        (64, INLINE, COALESCED_AT_ONCE),
+        (64, INLINE_SPIN, COALESCED_AT_ONCE_SPIN),
+        (64, INLINE, COALESCED_INLINE),
+    ]);
     pairings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// The round trips that are compared with these words after `--only`.
+    fn compared(only: &[&str]) -> Vec<Pairing> {
+        let options = Options {
+            quick: false,
+            pairs: 5,
+            only: only.iter().map(|it| (*it).to_owned()).collect(),
+            out: PathBuf::new(),
+        };
+        check_names(&options.only).unwrap();
+        let plan = Plan::new(&options, Instant::now());
+        assert!(plan.wants("roundtrip"), "{only:?}");
+        let mut pairings = round_trips();
+        pairings.retain(|(_, reference, _)| plan.wants_reference(reference));
+        pairings
+    }
+
+    #[test]
+    fn what_coalescing_costs_a_lone_message_is_compared_with_the_same_without() {
+        let pairings = [
+            (64, INLINE, COALESCED_AT_ONCE),
+            (64, INLINE_SPIN, COALESCED_AT_ONCE_SPIN),
+            (64, INLINE, COALESCED_INLINE),
+        ];
+        assert_eq!(compared(&["roundtrip", "coalesced"]), pairings);
+        let all = compared(&[]);
+        assert!(pairings.iter().all(|it| all.contains(it)));
+    }
+
+    #[test]
+    fn with_a_reference_named_only_that_is_compared_with() {
+        let with_lcm = compared(&["roundtrip", "lcm"]);
+        assert_eq!(with_lcm, [(64, LCM, PULL), (65_536, LCM, PULL)]);
+        let three = compared(&["lcm", "cyclone", "coalesced"]);
+        assert_eq!(three.len(), 2 + 2 + 3);
+    }
+
+    #[test]
+    fn the_library_itself_is_measured_whichever_opponent_is_named() {
+        let options = Options {
+            quick: true,
+            pairs: 1,
+            only: vec!["lcm".to_owned()],
+            out: PathBuf::new(),
+        };
+        let plan = Plan::new(&options, Instant::now());
+        let wanted = [INLINE, COALESCED_INLINE, LCM, GSO, CYCLONE];
+        let wanted = wanted.map(|it| plan.wants_contender(&it));
+        assert_eq!(wanted, [true, true, true, false, false]);
+    }
 }

@@ -1,0 +1,299 @@
+//! Taking datagrams in, as listeners do.
+
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hint::black_box;
+use std::time::Duration;
+
+use mcl_benches::traffic::{TRAIN, coalesce, fragmented, head, shuffle};
+use mcl_wire::{
+    BodyBytes, Counters, Demux, FRAGMENT_OVERHEAD, Limits, Received, Sink, StreamId, TopicHash,
+    whole_message_prefix,
+};
+
+use super::{Benchmark, LARGE, MESSAGE, SMALL, STREAM, Work, fragments_of, messages_in_train};
+
+const STREAMS: usize = 100;
+const LANDING: usize = 1 << 20;
+
+pub(crate) fn benchmarks() -> Vec<Benchmark> {
+    let (train, hostiles) = (messages_in_train(), hostile(0).len());
+    let (small, fragment) = ((train, "message"), (fragments_of(LARGE), "fragment"));
+    let of_streams = (STREAMS * fragments_of(LARGE), "fragment");
+    let landing = (fragments_of(LANDING), "fragment");
+    let refused = (hostiles, "datagram");
+    vec![
+        Benchmark::new("take-in-whole", MESSAGE, 256, 1, take_in_whole),
+        Benchmark::new("take-in-coalesced", small, 8, train, take_in_coalesced),
+        Benchmark::new("take-in-64-kib", fragment, 16, 1, take_in_large),
+        Benchmark::new("take-in-64-kib-shuffled", fragment, 16, 1, take_in_shuffled),
+        Benchmark::new(
+            "take-in-100-streams",
+            of_streams,
+            3,
+            STREAMS,
+            take_in_streams,
+        ),
+        Benchmark::new("land-1-mib", landing, 4, 1, land),
+        Benchmark::new("filter-coalesced", small, 8, train, filter_coalesced),
+        Benchmark::new("filter-64-kib", fragment, 16, 1, filter_large),
+        Benchmark::new("refuse-hostile", refused, 32, hostiles, refuse_hostile),
+    ]
+}
+
+/// Random keys would make every run another one; these are as long, and the function
+/// is the same.
+type Hasher = BuildHasherDefault<DefaultHasher>;
+
+/// Who takes what comes out, or does not want it.
+struct Taker {
+    wants: bool,
+    /// A large message, until its memory is given back.
+    last: Option<Vec<u8>>,
+}
+
+impl Sink for Taker {
+    fn wants_hash(&mut self, hash: TopicHash) -> bool {
+        black_box(hash);
+        self.wants
+    }
+
+    fn wants_topic(&mut self, topic: Option<&str>) -> bool {
+        black_box(topic);
+        self.wants
+    }
+
+    fn message(&mut self, message: Received<'_>) {
+        black_box(message.payload());
+        if let BodyBytes::Owned(buffer) = message.into_bytes() {
+            self.last = Some(buffer);
+        }
+    }
+}
+
+/// The datagrams of a step.
+type Step = Vec<Vec<u8>>;
+
+/// Datagrams that are taken in, a train or a round of trains at a step.
+struct Intake {
+    demux: Demux<Hasher>,
+    taker: Taker,
+    steps: Vec<Step>,
+    outcome: fn(&Counters) -> u64,
+}
+
+impl Intake {
+    fn new(steps: Vec<Step>) -> Self {
+        Self {
+            demux: Demux::new(Limits::default(), Hasher::default()),
+            taker: Taker {
+                wants: true,
+                last: None,
+            },
+            steps,
+            outcome: |counters| counters.messages.delivered,
+        }
+    }
+
+    fn boxed(steps: Vec<Step>) -> Box<dyn Work> {
+        Box::new(Self::new(steps))
+    }
+
+    fn unwanted(steps: Vec<Step>, outcome: fn(&Counters) -> u64) -> Box<dyn Work> {
+        let mut new = Self::new(steps);
+        (new.taker.wants, new.outcome) = (false, outcome);
+        Box::new(new)
+    }
+}
+
+/// When a step happens.
+const fn time(at: usize) -> Duration {
+    Duration::from_millis(at as u64)
+}
+
+impl Work for Intake {
+    fn step(&mut self, at: usize) {
+        for datagram in &self.steps[at] {
+            self.demux.datagram(time(at), datagram, &mut self.taker);
+            if let Some(buffer) = self.taker.last.take() {
+                self.demux.recycle(buffer);
+            }
+        }
+    }
+
+    fn outcome(&self) -> u64 {
+        (self.outcome)(&self.demux.counters())
+    }
+}
+
+/// A small message alone in its datagram.
+fn whole(number: u64) -> Vec<u8> {
+    let head = head();
+    let prefix = whole_message_prefix(STREAM, number, number, head.as_bytes().len() + SMALL);
+    [
+        &prefix.expect("it is short")[..],
+        head.as_bytes(),
+        &[7; SMALL],
+    ]
+    .concat()
+}
+
+fn take_in_whole(steps: usize) -> Box<dyn Work> {
+    Intake::boxed((0..steps as u64).map(|at| vec![whole(at)]).collect())
+}
+
+fn trains_of_small(steps: usize) -> Vec<Step> {
+    let (mut number, mut sequence) = (0, 0);
+    let train = |_| {
+        let mut train = vec![Vec::new(); TRAIN];
+        coalesce(&mut train, &mut number, &mut sequence);
+        train
+    };
+    (0..steps).map(train).collect()
+}
+
+fn take_in_coalesced(steps: usize) -> Box<dyn Work> {
+    Intake::boxed(trains_of_small(steps))
+}
+
+fn filter_coalesced(steps: usize) -> Box<dyn Work> {
+    Intake::unwanted(trains_of_small(steps), |counters| {
+        counters.messages.filtered
+    })
+}
+
+/// The message of a step.
+fn large(stream: StreamId, at: usize, len: usize) -> Step {
+    let sequence = at * fragments_of(len);
+    fragmented(stream, at as u64, sequence as u64, &vec![7; len])
+}
+
+fn larges(steps: usize) -> Vec<Step> {
+    (0..steps).map(|at| large(STREAM, at, LARGE)).collect()
+}
+
+fn take_in_large(steps: usize) -> Box<dyn Work> {
+    Intake::boxed(larges(steps))
+}
+
+fn take_in_shuffled(steps: usize) -> Box<dyn Work> {
+    let mut steps = larges(steps);
+    steps.iter_mut().for_each(|step| shuffle(step));
+    Intake::boxed(steps)
+}
+
+fn filter_large(steps: usize) -> Box<dyn Work> {
+    Intake::unwanted(larges(steps), |counters| counters.messages.filtered_by_hash)
+}
+
+/// A message of each of many streams, fragment by fragment in turn.
+fn take_in_streams(steps: usize) -> Box<dyn Work> {
+    let round = |at| {
+        // Ids are random.
+        let id = |stream: u64| StreamId(stream.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let streams = (1..=STREAMS as u64).map(|stream| large(id(stream), at, LARGE).into_iter());
+        let mut streams: Vec<_> = streams.collect();
+        let fragments = fragments_of(LARGE);
+        let turn = |_| streams.iter_mut().filter_map(Iterator::next).collect();
+        (0..fragments)
+            .map(turn)
+            .collect::<Vec<Step>>()
+            .into_iter()
+            .flatten()
+            .collect()
+    };
+    Intake::boxed((0..steps).map(round).collect())
+}
+
+/// Datagrams of which each is refused, for another reason.
+fn hostile(number: u64) -> Step {
+    let good = |stream: u64| {
+        let mut datagram = vec![Vec::new()];
+        coalesce(&mut datagram, &mut number.clone(), &mut number.clone());
+        let mut datagram = datagram.concat();
+        datagram[8..16].copy_from_slice(&stream.to_be_bytes());
+        datagram
+    };
+    let with = |at: usize, byte: u8| {
+        let mut datagram = good(number);
+        datagram[at] = byte;
+        datagram
+    };
+    let mut cut = good(number);
+    cut.pop();
+    let mut critical = good(number);
+    critical.extend([0x7f, 0, 0, 0]);
+    vec![
+        with(0, 0x82),
+        with(2, 9),
+        with(3, 255),
+        with(4, 0x80),
+        good(number)[..20].to_vec(),
+        // All frames before the one that is cut are read by then.
+        cut,
+        critical,
+    ]
+}
+
+fn refuse_hostile(steps: usize) -> Box<dyn Work> {
+    let mut new = Intake::new((0..steps as u64).map(hostile).collect());
+    new.outcome = |counters| counters.datagrams.dropped();
+    Box::new(new)
+}
+
+/// Large messages received where they are put together; the kernel, which would write
+/// them there, is left out.
+struct InPlace {
+    demux: Demux<Hasher>,
+    taker: Taker,
+    steps: Vec<Step>,
+    landed: usize,
+}
+
+fn land(steps: usize) -> Box<dyn Work> {
+    let Intake { demux, taker, .. } = Intake::new(Vec::new());
+    let steps = (0..steps).map(|at| large(STREAM, at, LANDING)).collect();
+    Box::new(InPlace {
+        demux,
+        taker,
+        steps,
+        landed: 0,
+    })
+}
+
+impl Work for InPlace {
+    fn step(&mut self, at: usize) {
+        for train in self.steps[at].chunks(TRAIN) {
+            if self.demux.landing(TRAIN).is_none() {
+                for datagram in train {
+                    self.demux.datagram(time(at), datagram, &mut self.taker);
+                }
+                continue;
+            }
+            let mut prefixes = [[0; FRAGMENT_OVERHEAD]; TRAIN];
+            let mut last = 0;
+            for (prefix, datagram) in prefixes.iter_mut().zip(train) {
+                let (front, data) = datagram.split_first_chunk().expect("long enough");
+                (*prefix, last) = (*front, data.len());
+            }
+            let prefixes = &prefixes[..train.len()];
+            self.demux
+                .landed(time(at), prefixes, last, &mut self.taker)
+                .expect("as predicted");
+            self.landed += train.len();
+        }
+        if let Some(buffer) = self.taker.last.take() {
+            self.demux.recycle(buffer);
+        }
+    }
+
+    fn outcome(&self) -> u64 {
+        let delivered = self.demux.counters().messages.delivered;
+        let all = delivered as usize * fragments_of(LANDING);
+        assert!(
+            self.landed * 10 > all * 8,
+            "{} of {all} landed",
+            self.landed
+        );
+        delivered
+    }
+}
