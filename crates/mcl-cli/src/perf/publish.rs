@@ -22,6 +22,9 @@ pub(crate) struct Pub {
     /// Bytes of each payload
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     size: usize,
+    /// Fill payloads with random bytes, the same in each, which do not compress
+    #[arg(long)]
+    random: bool,
     /// Time to publish for
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     seconds: f64,
@@ -48,6 +51,9 @@ impl Pub {
             .tuning
             .broadcaster(&self.network, &connection, self.size)?;
         let mut payload = vec![0x5a; self.size];
+        if self.random {
+            rand::fill(payload.as_mut_slice());
+        }
 
         let before = cpu::used();
         let begun = Instant::now();
