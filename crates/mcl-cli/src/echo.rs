@@ -19,6 +19,9 @@ use crate::view::{self, View};
 /// Room between the listener and the output, for as long as the output is slow.
 const QUEUED_MESSAGES: usize = 65_536;
 
+/// What the summary counts is more than was read then.
+const UNREAD: &str = "nobody reads standard output: what was shown last is missing there";
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Echo {
     #[command(flatten)]
@@ -59,7 +62,7 @@ impl Echo {
         let room = QueueOptions::default().with_max_messages(QUEUED_MESSAGES);
         let mut echoing = Echoing {
             queue: listener.queue_with(room),
-            out: Out::new(),
+            out: Out::until(&stop)?,
             begun: Instant::now(),
             messages: 0,
             bytes: 0,
@@ -69,7 +72,10 @@ impl Echo {
             "listening to {connection} on {}",
             place(listener.interface())
         ));
-        echoing.run(&stop)?;
+        match echoing.run(&stop) {
+            Err(failure) if failure.is_unread() => self.format.note(UNREAD),
+            done => done?,
+        }
         let summary = echoing.summary(&listener);
         self.format.summary(&summary)?;
         echoing.verdict(&stop)

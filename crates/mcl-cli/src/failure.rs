@@ -76,6 +76,11 @@ impl Failure {
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
+
+    /// Whether a signal ended the wait for who reads the output.
+    pub(crate) fn is_unread(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
 }
 
 fn checks(failed: usize) -> String {

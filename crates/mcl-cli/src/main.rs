@@ -12,6 +12,7 @@ mod echo;
 mod failure;
 mod info;
 mod netsetup;
+mod outlet;
 mod output;
 mod pages;
 mod perf;

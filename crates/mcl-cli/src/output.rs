@@ -4,7 +4,7 @@
 //! neither colour nor a progress bar in them. Who reads the results may stop at any
 //! time: that is [`io::ErrorKind::BrokenPipe`], with which `main` ends quietly.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 
 use mcl_udp::Interface;
@@ -12,6 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use crate::arguments::Format;
+use crate::outlet::Outlet;
+use crate::signals::Stop;
 
 /// A line on standard output, seen at once by who reads it.
 pub(crate) fn line(text: impl AsRef<str>) -> io::Result<()> {
@@ -63,11 +65,20 @@ impl Format {
 
 /// Standard output for much: nothing is seen until it is flushed.
 #[derive(Debug)]
-pub(crate) struct Out(BufWriter<Stdout>);
+pub(crate) struct Out(BufWriter<Outlet>);
 
 impl Out {
-    pub(crate) fn new() -> Self {
-        Self(BufWriter::with_capacity(64 << 10, io::stdout()))
+    pub(crate) fn new() -> io::Result<Self> {
+        Self::to(Outlet::stdout(None))
+    }
+
+    /// Which waits for its reader no longer than until a signal.
+    pub(crate) fn until(stop: &Stop) -> io::Result<Self> {
+        Self::to(Outlet::stdout(Some(stop)))
+    }
+
+    fn to(outlet: io::Result<Outlet>) -> io::Result<Self> {
+        Ok(Self(BufWriter::with_capacity(64 << 10, outlet?)))
     }
 
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {

@@ -47,7 +47,7 @@ impl Man {
 }
 
 fn print(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = Out::new();
+    let mut out = Out::new()?;
     out.bytes(bytes)?;
     Ok(out.flush()?)
 }

@@ -33,6 +33,12 @@ impl Stop {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// As a signal does.
+    #[cfg(test)]
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Waits; `false` if a signal came first.
     pub(crate) fn wait_until(&self, due: Instant) -> bool {
         loop {

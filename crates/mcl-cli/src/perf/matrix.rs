@@ -7,6 +7,8 @@ use std::thread::available_parallelism;
 
 use clap::Args;
 use mcl_udp::Connection;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -32,6 +34,14 @@ pub(crate) struct Run {
     #[arg(last = true, value_name = "OPTIONS")]
     options: Vec<String>,
 }
+
+/// Seconds that a measuring process waits for the other one: starting it takes long
+/// where there is much else to do.
+const PATIENCE: &str = "10";
+
+/// However long they take: where there is much else to do, or messages are very long, the
+/// time may be over after the first.
+const ROUND_TRIPS: &str = "20";
 
 const HEAD: &str =
     "   size B    msgs/s     MB/s     lost  ns/msg pub  ns/msg sub   p50 us   p99 us";
@@ -71,12 +81,18 @@ impl Run {
             Ok::<_, Failure>(command)
         };
         let mut receiver = common(roles[0], 0)?;
-        // An echoing side cannot know when the last ping has come.
-        receiver.args(["--idle", if roles[0] == "pong" { "1" } else { "10" }]);
+        receiver.args(["--idle", PATIENCE]);
         let receiver = Party::start(receiver)?.ready()?;
         let mut sender = common(roles[1], 1)?;
         sender.args(["--seconds", &seconds]);
+        if roles[1] == "ping" {
+            sender.args(["--at-least", ROUND_TRIPS, "--idle", PATIENCE]);
+        }
         let sent = Party::start(sender)?.result()?;
+        if roles[0] == "pong" {
+            // It cannot know when the last ping has come.
+            receiver.terminate()?;
+        }
         Ok([receiver.result()?, sent])
     }
 
@@ -160,6 +176,12 @@ impl Party {
             "ready" => Ok(self),
             _ => Err(self.complaint(line)),
         }
+    }
+
+    /// Tells it to end, with its result.
+    fn terminate(&self) -> io::Result<()> {
+        let id = i32::try_from(self.child.id()).map_err(io::Error::other)?;
+        Ok(kill(Pid::from_raw(id), Signal::SIGTERM)?)
     }
 
     /// Waits for its end and reads its JSON.

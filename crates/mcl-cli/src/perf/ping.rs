@@ -40,6 +40,9 @@ pub(crate) struct Ping {
     reply: Option<Connection>,
     #[command(flatten)]
     load: Load,
+    /// Go on until so many echoes came, but not longer than `--idle` beyond the time
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    at_least: usize,
     /// Give up after so long without any echo
     #[arg(long, value_name = "S", default_value_t = 30.0)]
     idle: f64,
@@ -61,6 +64,7 @@ impl Ping {
             interval: self.load.interval()?,
             time: self.load.time()?,
             idle: seconds(self.idle)?,
+            at_least: self.at_least,
             count: self.load.count(),
             stop,
         };
@@ -68,7 +72,7 @@ impl Ping {
         let cpu_before = cpu::used();
         let received = if self.tuning.inline {
             let shared = Arc::new(Mutex::new(pinger));
-            let received = inline(&shared, setup, &schedule)?;
+            let received = inline(&shared, setup, &Arc::new(schedule))?;
             pinger = unpoisoned(&shared).take();
             received
         } else {
@@ -85,6 +89,7 @@ struct Schedule {
     interval: Option<f64>,
     time: Duration,
     idle: Duration,
+    at_least: usize,
     count: u64,
     stop: Stop,
 }
@@ -104,8 +109,17 @@ impl Schedule {
                 option: "--idle",
             });
         }
-        let ended = pinger.sent >= self.count || running >= self.time || self.stop.is_set();
-        Ok(!ended)
+        Ok(!self.is_over(pinger) && !self.stop.is_set())
+    }
+
+    /// Whether it has sent enough, or for long enough.
+    fn is_over(&self, pinger: &Pinger) -> bool {
+        let running = pinger.begun.elapsed();
+        let latest = match pinger.times.len() < self.at_least {
+            true => self.time + self.idle,
+            false => self.time,
+        };
+        pinger.sent >= self.count || running >= latest
     }
 }
 
@@ -214,16 +228,15 @@ impl Pinger {
 fn inline(
     shared: &Arc<Mutex<Pinger>>,
     setup: ListenerSetup,
-    schedule: &Schedule,
+    schedule: &Arc<Schedule>,
 ) -> Result<Received, Failure> {
     let listener = setup.open()?;
-    let own = Arc::clone(shared);
-    let (at_once, count) = (schedule.interval.is_none(), schedule.count);
-    let until = begin(&mut unpoisoned(shared)) + schedule.time;
+    let (own, ending) = (Arc::clone(shared), Arc::clone(schedule));
+    begin(&mut unpoisoned(shared));
     listener.subscribe_inline(move |message| {
         let mut pinger = unpoisoned(&own);
-        let next = pinger.take_echo(&message.payload) && at_once;
-        if next && pinger.sent < count && Instant::now() < until {
+        let next = pinger.take_echo(&message.payload) && ending.interval.is_none();
+        if next && !ending.is_over(&pinger) {
             pinger.send();
         }
     });
@@ -236,10 +249,9 @@ fn inline(
     Ok(received)
 }
 
-fn begin(pinger: &mut Pinger) -> Instant {
+fn begin(pinger: &mut Pinger) {
     pinger.begun = Instant::now();
     output::note("ready");
-    pinger.begun
 }
 
 /// Sends what is due and gives up what is late; whether to go on.

@@ -22,6 +22,9 @@ pub(crate) struct Pub {
     network: Network,
     #[command(flatten)]
     load: Load,
+    /// Fill payloads with random bytes, the same in each, which do not compress
+    #[arg(long)]
+    random: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -37,6 +40,9 @@ impl Pub {
         let connection = self.network.connection();
         let broadcaster = self.tuning.broadcaster(&self.network, &connection, size)?;
         let mut payload = vec![0x5a; size];
+        if self.random {
+            rand::fill(payload.as_mut_slice());
+        }
 
         let before = cpu::used();
         let begun = Instant::now();

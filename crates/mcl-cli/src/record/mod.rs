@@ -1,7 +1,8 @@
 //! `mcl record`: what arrives, into MCAP files.
 //!
 //! The threads that receive put messages into the `inbox` of each `station`; one thread
-//! takes them out and writes them to a `tape`, of which the `reel` has one or several.
+//! takes them out and writes them to a `tape`, of which the `reel` has one or several;
+//! the bytes go through a `sink` to a `spool`, which is considerate of the other threads.
 //! The `ledger` sees to it that what is not there is told. `reader` reads it all back.
 
 mod error;
@@ -13,6 +14,7 @@ pub(crate) mod reader;
 mod recorder;
 mod reel;
 mod sink;
+mod spool;
 mod station;
 mod summary;
 mod tape;

@@ -2,16 +2,18 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Write};
 use std::rc::Rc;
 
-/// A chunk is written at once, what stands around it in small pieces.
+use super::spool::Spool;
+
+/// A chunk is given to the spool at once, what stands around it in small pieces.
 const BUFFER: usize = 256 << 10;
 
 /// A file, which knows up to where the chunks in it are complete.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    out: BufWriter<File>,
+    out: BufWriter<Spool>,
     /// Bytes given to it.
     written: u64,
     /// Of these, to the end of the last flush, which comes after a chunk.
@@ -21,7 +23,7 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn new(file: File) -> Self {
         Self {
-            out: BufWriter::with_capacity(BUFFER, file),
+            out: BufWriter::with_capacity(BUFFER, Spool::new(file)),
             written: 0,
             complete: Rc::default(),
         }
@@ -37,15 +39,11 @@ impl Sink {
     pub(crate) fn cut(self, tail: &[u8]) -> bool {
         let complete = self.complete.get();
         // What did not fit the disk does not now.
-        let (mut file, _) = self.out.into_parts();
-        let cut = |file: &mut File| {
-            file.set_len(complete)?;
-            file.seek(SeekFrom::Start(complete))
-        };
-        let added = cut(&mut file).and_then(|_| file.write_all(tail));
+        let (mut spool, _) = self.out.into_parts();
+        let added = spool.cut(complete).and_then(|()| spool.write_all(tail));
         if added.is_err() {
             // A device has no length to set, and is as it is.
-            let _ = cut(&mut file);
+            let _ = spool.cut(complete);
         }
         added.is_ok()
     }

@@ -195,7 +195,7 @@ impl Table {
         format: Format,
     ) -> Result<(), Failure> {
         self.reported = messages;
-        let mut out = Out::new();
+        let mut out = Out::new()?;
         if format.json {
             rows.iter().try_for_each(|row| out.json(row))?;
         } else {

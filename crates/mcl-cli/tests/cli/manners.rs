@@ -107,6 +107,27 @@ fn a_signal_ends_each_of_them_with_its_summary() {
 
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
+fn a_signal_ends_an_echo_whose_reader_does_not_read() {
+    for (signal, more) in [("-INT", "--json"), ("-TERM", "--raw")] {
+        let namespace = network();
+        let echo = Running::start(&namespace, &["echo", GROUP, more]).listening();
+        // A pipe takes 64 KiB, and as much waits in the process.
+        let flow = ["pub", GROUP, "--size", "1000", "--rate", "2000"];
+        let flow = [&flow[..], &["--count", "1000", "--json"]].concat();
+        assert_eq!(Running::start(&namespace, &flow).json()["msgs"], 1000);
+        echo.send(signal);
+        // Nothing of its output is read before it has ended.
+        let ended = echo.ended();
+        assert!(ended.status.success(), "{ended:?}");
+        assert!((1..1_000_000).contains(&ended.out.len()), "{more}");
+        let errors: Vec<_> = ended.errors.lines().collect();
+        assert!(errors[0].contains("nobody reads"), "{errors:?}");
+        assert!(errors[1].contains("echo"), "{errors:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
 fn a_signal_ends_a_publisher_that_waits_for_input() {
     let namespace = network();
     for (input, messages) in [("--stdin-lines", 1), ("--stdin", 0)] {
