@@ -48,6 +48,7 @@ mod pacing;
 mod receiver;
 mod refusal;
 mod sender;
+mod timers;
 
 pub use choice::{Finder, InterfaceChoice, ParseChoiceError, choose};
 pub use drops::DropCounter;
@@ -68,3 +69,4 @@ pub use receiver::{
 };
 pub use refusal::{ChooseError, Refusal};
 pub use sender::{Blocking, IP_UDP_OVERHEAD, SendError, SendErrorKind, Sender, SenderOptions};
+pub use timers::use_precise_timers;

@@ -82,7 +82,11 @@ impl Coalescing {
         let for_thread = Arc::clone(&coalescer);
         let flusher = thread::Builder::new()
             .name("mcl-flush".to_owned())
-            .spawn(move || for_thread.flush_in_time())?;
+            .spawn(move || {
+                // A delay is a fraction of a millisecond. If that cannot be, it is longer.
+                let _ = mcl_net::use_precise_timers();
+                for_thread.flush_in_time();
+            })?;
         Ok(Self {
             coalescer,
             flusher: Mutex::new(Some(flusher)),
