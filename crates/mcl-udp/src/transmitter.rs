@@ -304,7 +304,7 @@ impl Transmitter {
         of: usize,
     ) -> Result<u64, Failure> {
         let blocking = job.blocking;
-        let in_train = Sender::train_len(datagram_len).min(MOST_DATAGRAMS);
+        let in_train = evenly(of, Sender::train_len(datagram_len).min(MOST_DATAGRAMS));
         let train_bytes = |left: usize| left.min(in_train) * datagram_len;
         let first = match blocking {
             Blocking::Yes => train_bytes(of),
@@ -444,5 +444,33 @@ fn after(earlier: usize, of: usize, error: PublishError) -> PublishError {
             of,
             source: Box::new(error),
         },
+    }
+}
+
+/// How many of `count` datagrams go in each train, if as few trains as hold them, `most` in each,
+/// are to be of one length: so the receiver is at work on one while the next is sent, and
+/// a message that needs two is there sooner than with a long one and a short one.
+const fn evenly(count: usize, most: usize) -> usize {
+    count.div_ceil(count.div_ceil(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trains_are_of_one_length_and_no_more_than_need_be() {
+        assert_eq!(evenly(47, 45), 24);
+        assert_eq!(evenly(45, 45), 45);
+        assert_eq!(evenly(2, 45), 2);
+        assert_eq!(evenly(751, 45), 45);
+        assert_eq!(evenly(91, 45), 31);
+        for count in 2..500 {
+            let each = evenly(count, 45);
+            assert!(
+                each <= 45 && count.div_ceil(each) == count.div_ceil(45),
+                "{count}"
+            );
+        }
     }
 }
