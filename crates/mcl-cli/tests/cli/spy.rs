@@ -19,6 +19,9 @@ const OTHER_GROUP: &str = "ff15::6d63:6d";
 /// How long the screen may take to show what it should.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often in a row a screen may be caught while it changes.
+const FRAMES: usize = 20;
+
 /// A terminal of 120 columns and 30 lines with a shell in it.
 struct Terminal<'a> {
     namespace: &'a Namespace,
@@ -65,7 +68,21 @@ impl<'a> Terminal<'a> {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The screen, whole: what is captured while a frame is drawn is half of it.
     fn screen(&self) -> String {
+        let mut screen = self.capture();
+        for _ in 0..FRAMES {
+            sleep(Duration::from_millis(5));
+            let again = self.capture();
+            if again == screen {
+                break;
+            }
+            screen = again;
+        }
+        screen
+    }
+
+    fn capture(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
