@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mcl_net::{
     Blocking, Finder, InterfaceChoice, Pacer, Refusal, SendError, SendErrorKind, Sender,
 };
-use mcl_wire::{FRAGMENT_OVERHEAD, Fragmenter, StreamId, whole_message_prefix};
+use mcl_wire::{FRAGMENT_OVERHEAD, Fragmenter, OutgoingFragment, StreamId, whole_message_prefix};
 
 use crate::error::PublishError;
 use crate::interface::Place;
@@ -224,7 +224,7 @@ impl Line {
             IoSlice::new(job.payload),
         ];
         let datagram_len = prefix.len() + body_len;
-        self.send(transmitter, &slices, (datagram_len, 1), job.blocking)
+        self.send(transmitter, &slices, datagram_len, 1, job.blocking)
             .map_err(|error| error.kind.into())
     }
 
@@ -237,21 +237,21 @@ impl Line {
         blocking: Blocking,
     ) -> Result<(), Failure> {
         let count = fragments.len().min(in_train);
-        let stream = transmitter.stream();
+        let numbered = numbered(fragments, transmitter.stream(), self.next_sequence, count);
         let datagram_len = usize::from(fragments.fragment_size()) + FRAGMENT_OVERHEAD;
-        let train = (datagram_len, count);
         let sent = if fragments.body_len() <= MOST_STAGED && datagram_len < LONG_DATAGRAM {
             let mut staging = mem::take(&mut self.staging);
-            stage(&mut staging, fragments, stream, self.next_sequence, count);
-            let sent = self.send(transmitter, &[IoSlice::new(&staging)], train, blocking);
+            stage(&mut staging, numbered);
+            let slices = [IoSlice::new(&staging)];
+            let sent = self.send(transmitter, &slices, datagram_len, count, blocking);
             self.staging = staging;
             sent
         } else {
-            let prefixes = prefixes(fragments, stream, self.next_sequence, count);
+            let mut prefixes = [[0; FRAGMENT_OVERHEAD]; MOST_DATAGRAMS];
             let mut slices = [IoSlice::new(&[]); 3 * MOST_DATAGRAMS];
-            let used = gather(&mut slices, fragments, &prefixes, count);
+            let used = gather(&mut slices, &mut prefixes, numbered);
             let slices = slices.get(..used).unwrap_or_default();
-            self.send(transmitter, slices, train, blocking)
+            self.send(transmitter, slices, datagram_len, count, blocking)
         };
         let (taken, result) = match sent {
             Ok(()) => (count, Ok(())),
@@ -275,7 +275,7 @@ impl Line {
         train.set_sequence(self.next_sequence);
         let count = train.datagrams_left();
         let slices = [IoSlice::new(train.bytes_left())];
-        let result = self.send(transmitter, &slices, (train.segment_len(), count), blocking);
+        let result = self.send(transmitter, &slices, train.segment_len(), count, blocking);
         let sent = result.as_ref().map_or_else(|error| error.sent, |()| count);
         if sent > 0 {
             if !train.is_numbered() {
@@ -289,12 +289,13 @@ impl Line {
         result.map_err(|error| error.kind.into())
     }
 
-    /// Sends one train, of datagrams of a length and so many of them, and accounts for it.
+    /// Sends one train of `count` datagrams and accounts for it.
     fn send(
         &mut self,
         transmitter: &Transmitter,
         slices: &[IoSlice<'_>],
-        (datagram_len, count): (usize, usize),
+        datagram_len: usize,
+        count: usize,
         blocking: Blocking,
     ) -> Result<(), SendError> {
         let mut result = self.sender.send_train(slices, datagram_len, blocking);
@@ -315,54 +316,46 @@ impl Line {
     }
 }
 
-/// Puts the next `count` datagrams together.
-fn stage(
-    staging: &mut Vec<u8>,
-    fragments: &Fragmenter<'_>,
+/// What precedes the data of a fragment, and the fragment.
+type Numbered<'a> = ([u8; FRAGMENT_OVERHEAD], OutgoingFragment<'a>);
+
+/// The next `count` fragments, the first of which has the number `sequence`.
+fn numbered<'a>(
+    fragments: &Fragmenter<'a>,
     stream: StreamId,
     mut sequence: u64,
     count: usize,
-) {
+) -> impl Iterator<Item = Numbered<'a>> + use<'a> {
+    fragments.clone().take(count).map(move |fragment| {
+        let prefix = fragment.prefix(stream, sequence);
+        sequence = sequence.wrapping_add(1);
+        (prefix, fragment)
+    })
+}
+
+/// Puts datagrams together.
+fn stage<'a>(staging: &mut Vec<u8>, fragments: impl Iterator<Item = Numbered<'a>>) {
     staging.clear();
-    for fragment in fragments.clone().take(count) {
-        staging.extend_from_slice(&fragment.prefix(stream, sequence));
+    for (prefix, fragment) in fragments {
+        staging.extend_from_slice(&prefix);
         staging.extend_from_slice(fragment.head);
         staging.extend_from_slice(fragment.payload);
-        sequence = sequence.wrapping_add(1);
     }
 }
 
-type Prefixes = [[u8; FRAGMENT_OVERHEAD]; MOST_DATAGRAMS];
-
-/// What precedes the data of each of the next `count` datagrams.
-fn prefixes(
-    fragments: &Fragmenter<'_>,
-    stream: StreamId,
-    mut sequence: u64,
-    count: usize,
-) -> Prefixes {
-    let mut prefixes = [[0; FRAGMENT_OVERHEAD]; MOST_DATAGRAMS];
-    for (prefix, fragment) in prefixes.iter_mut().zip(fragments.clone().take(count)) {
-        *prefix = fragment.prefix(stream, sequence);
-        sequence = sequence.wrapping_add(1);
-    }
-    prefixes
-}
-
-/// Names the parts of the next `count` datagrams where they are; how many there are.
+/// Names the parts of datagrams where they are; how many there are.
 fn gather<'a>(
     slices: &mut [IoSlice<'a>],
-    fragments: &Fragmenter<'a>,
-    prefixes: &'a Prefixes,
-    count: usize,
+    prefixes: &'a mut [[u8; FRAGMENT_OVERHEAD]],
+    fragments: impl Iterator<Item = Numbered<'a>>,
 ) -> usize {
-    let parts = prefixes
-        .iter()
-        .zip(fragments.clone().take(count))
-        .flat_map(|(prefix, fragment)| [&prefix[..], fragment.head, fragment.payload])
-        .filter(|part| !part.is_empty());
+    let parts = prefixes.iter_mut().zip(fragments);
+    let parts = parts.flat_map(|(place, (prefix, fragment))| {
+        *place = prefix;
+        [&place[..], fragment.head, fragment.payload]
+    });
     let mut used = 0;
-    for (slice, part) in slices.iter_mut().zip(parts) {
+    for (slice, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
         *slice = IoSlice::new(part);
         used += 1;
     }

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 use std::fs;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
