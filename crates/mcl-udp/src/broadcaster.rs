@@ -7,10 +7,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
 use mcl_net::{Blocking, Interface};
 use mcl_wire::{BodyHead, Encoding, Metadata, StreamId, TopicTooLong};
+use rustix::time::{ClockId, clock_gettime};
 
 pub use self::builder::BroadcasterBuilder;
 
@@ -417,9 +417,11 @@ impl Settings {
     }
 }
 
+/// The time as it is sent. `SystemTime` has the same, for half as much again: checks, and a
+/// difference and a product of 128 bits.
 fn nanos_since_epoch() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    let time = clock_gettime(ClockId::Realtime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let rest = u64::try_from(time.tv_nsec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mcl_net::Blocking;
 
+use crate::alarm::Alarm;
 use crate::error::PublishError;
 use crate::gate::Gate;
 use crate::sync::lock;
@@ -36,8 +37,8 @@ pub(crate) struct Coalescer {
     shared: Mutex<Shared>,
     /// A train was settled, or the role of the sender given up.
     changed: Condvar,
-    /// There is something for the flusher.
-    due: Condvar,
+    /// The flusher's.
+    alarm: Alarm,
 }
 
 #[derive(Debug)]
@@ -54,8 +55,8 @@ struct Shared {
 
 type Guard<'a> = MutexGuard<'a, Shared>;
 
-/// What the flusher does. It is woken only from a sleep without end: any other
-/// ends before the next train is due, since deadlines come in order.
+/// What the flusher does. It is rarely woken from another sleep than one without
+/// end: any other ends before the next train is due, since deadlines come in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flusher {
     Awake,
@@ -77,7 +78,7 @@ impl Coalescing {
             transmitter,
             shared: Mutex::new(shared),
             changed: Condvar::new(),
-            due: Condvar::new(),
+            alarm: Alarm::new(),
         });
         let for_thread = Arc::clone(&coalescer);
         let flusher = thread::Builder::new()
@@ -143,7 +144,7 @@ impl Coalescer {
         };
         if shared.gate.needs_deadline() {
             shared.gate.set_deadline(Instant::now());
-            self.wake_flusher(&mut shared);
+            self.set_alarm(&mut shared);
         }
         if shared.gate.wants_sender() {
             return self.send_after(shared, number, blocking);
@@ -202,10 +203,23 @@ impl Coalescer {
         }
     }
 
-    fn wake_flusher(&self, shared: &mut Shared) {
+    /// The open train has a deadline.
+    fn set_alarm(&self, shared: &mut Shared) {
+        // Awake, it looks at that before it sleeps.
+        if shared.flusher == Flusher::Awake {
+            return;
+        }
+        self.alarm.set(shared.gate.deadline());
         if shared.flusher == Flusher::Asleep {
+            shared.flusher = Flusher::AsleepUntilDue;
+            self.alarm.tell();
+        }
+    }
+
+    fn wake_flusher(&self, shared: &mut Shared) {
+        if shared.flusher != Flusher::Awake {
             shared.flusher = Flusher::Awake;
-            self.due.notify_one();
+            self.alarm.ring();
         }
     }
 
@@ -272,10 +286,9 @@ impl Coalescer {
         let remains = shared.gate.is_waiting() || shared.gate.is_closed();
         if !claimed && remains {
             let now = shared.gate.is_closed() || shared.gate.is_due(Instant::now());
-            if now && shared.flusher == Flusher::AsleepUntilDue {
-                shared.flusher = Flusher::Asleep;
+            if now || shared.flusher == Flusher::Asleep {
+                self.wake_flusher(&mut shared);
             }
-            self.wake_flusher(&mut shared);
         }
         self.tell_change(&shared);
         shared
@@ -427,7 +440,6 @@ impl Coalescer {
     fn close(&self) {
         let mut shared = lock(&self.shared);
         shared.gate.close();
-        shared.flusher = Flusher::Asleep;
         self.wake_flusher(&mut shared);
         shared.waiters += 1;
         let (mut shared, _) = self
@@ -449,7 +461,7 @@ impl Coalescer {
             if !shared.gate.is_role_free() {
                 // Who has the role leaves nothing undone without a call.
                 let deadline = shared.gate.deadline().filter(|deadline| *deadline > now);
-                shared = self.sleep(shared, deadline, now);
+                shared = self.sleep(shared, deadline);
             } else if shared.gate.is_due(now) {
                 shared.gate.take_role();
                 (shared, _) = self.send_due(shared, None, Blocking::Yes);
@@ -458,30 +470,20 @@ impl Coalescer {
                 return;
             } else {
                 let deadline = shared.gate.deadline();
-                shared = self.sleep(shared, deadline, now);
+                shared = self.sleep(shared, deadline);
             }
         }
     }
 
-    fn sleep<'a>(
-        &self,
-        mut shared: Guard<'a>,
-        deadline: Option<Instant>,
-        now: Instant,
-    ) -> Guard<'a> {
-        let mut shared = match deadline {
-            None => {
-                shared.flusher = Flusher::Asleep;
-                let woken = self.due.wait(shared);
-                woken.unwrap_or_else(PoisonError::into_inner)
-            }
-            Some(deadline) => {
-                shared.flusher = Flusher::AsleepUntilDue;
-                let left = deadline.saturating_duration_since(now);
-                let woken = self.due.wait_timeout(shared, left);
-                woken.unwrap_or_else(PoisonError::into_inner).0
-            }
+    fn sleep<'a>(&'a self, mut shared: Guard<'a>, deadline: Option<Instant>) -> Guard<'a> {
+        shared.flusher = match deadline {
+            None => Flusher::Asleep,
+            Some(_) => Flusher::AsleepUntilDue,
         };
+        self.alarm.set(deadline);
+        drop(shared);
+        self.alarm.sleep();
+        let mut shared = lock(&self.shared);
         shared.flusher = Flusher::Awake;
         shared
     }

@@ -111,6 +111,7 @@
 //! unless it coalesces. Every handle is `Send` and `Sync`, and all methods take
 //! `&self`, but for those of a `PullListener`.
 
+mod alarm;
 mod bincode;
 mod blocks;
 mod broadcaster;

@@ -20,7 +20,7 @@ pub(super) type BroadcasterSetup = BroadcasterBuilder<[u8], Raw>;
 #[derive(Args, Clone, Debug)]
 pub(super) struct Tuning {
     /// Let small messages share datagrams, held back at most so long
-    #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1, default_missing_value = "100")]
+    #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1, default_missing_value = "1000")]
     pub(super) coalesce: Option<u64>,
     /// Have messages carry no CRC-32C, which listeners would check
     #[arg(long)]
