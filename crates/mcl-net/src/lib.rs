@@ -43,7 +43,10 @@ mod error;
 mod group;
 mod interface;
 mod machine;
+#[expect(unsafe_code, reason = "recvmmsg: see the file")]
+mod mmsg;
 mod netlink;
+mod notes;
 mod pacing;
 mod receiver;
 mod refusal;
@@ -69,4 +72,4 @@ pub use receiver::{
 };
 pub use refusal::{ChooseError, Refusal};
 pub use sender::{Blocking, IP_UDP_OVERHEAD, SendError, SendErrorKind, Sender, SenderOptions};
-pub use timers::use_precise_timers;
+pub use timers::{nanoseconds_since_epoch, use_precise_timers};

@@ -1,7 +1,9 @@
-//! When timers of the kernel's end.
+//! The kernel's clock, and when its timers end.
 
 use std::io;
 use std::num::NonZeroU64;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Has the timers of the calling thread end when they are due: by default the kernel may let
 /// them end 50 µs later, so that it wakes less often (`PR_SET_TIMERSLACK`, prctl(2)).
@@ -16,9 +18,31 @@ pub fn use_precise_timers() -> io::Result<()> {
     Ok(())
 }
 
+/// The time of the system's clock, in nanoseconds since the Unix epoch; 0 before that.
+///
+/// For what is stamped by the million: [`SystemTime`](std::time::SystemTime) takes half as long
+/// again, with its checks and a difference and a product of 128 bits.
+#[must_use]
+pub fn nanoseconds_since_epoch() -> u64 {
+    let time = clock_gettime(ClockId::Realtime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let rest = u64::try_from(time.tv_nsec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
+
+    #[test]
+    fn the_time_is_that_of_the_system() {
+        let since = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let before = since().unwrap();
+        let time = Duration::from_nanos(nanoseconds_since_epoch());
+        assert!(before <= time && time <= since().unwrap(), "{time:?}");
+    }
 
     #[test]
     fn the_slack_of_this_thread_is_as_small_as_can_be() {

@@ -8,9 +8,8 @@ use std::marker::PhantomData;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mcl_net::{Blocking, Interface};
+use mcl_net::{Blocking, Interface, nanoseconds_since_epoch};
 use mcl_wire::{BodyHead, Encoding, Metadata, StreamId, TopicTooLong};
-use rustix::time::{ClockId, clock_gettime};
 
 pub use self::builder::BroadcasterBuilder;
 
@@ -261,7 +260,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
         if len > max {
             return Err(PublishError::TooLarge { len, max });
         }
-        let time = self.settings.publish_time.then(nanos_since_epoch);
+        let time = self.settings.publish_time.then(nanoseconds_since_epoch);
         if stamps && !self.settings.crc {
             return then(&Outgoing {
                 head,
@@ -415,13 +414,4 @@ impl Settings {
         metadata.crc32c = self.crc.then_some(0);
         BodyHead::new(topic, &metadata)
     }
-}
-
-/// The time as it is sent. `SystemTime` has the same, for half as much again: checks, and a
-/// difference and a product of 128 bits.
-fn nanos_since_epoch() -> u64 {
-    let time = clock_gettime(ClockId::Realtime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    let rest = u64::try_from(time.tv_nsec).unwrap_or_default();
-    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }

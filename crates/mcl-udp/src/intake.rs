@@ -57,8 +57,6 @@ pub(crate) struct Intake {
     strip: LandingStrip,
     /// How often in a row there was something to receive without waiting.
     streak: u32,
-    /// What went wrong after something had been received.
-    failed: Option<io::Error>,
     workshop: Workshop,
     started: Instant,
     /// How long to look for datagrams without sleeping, after some came.
@@ -103,7 +101,6 @@ impl Intake {
             done: 0,
             strip: LandingStrip::default(),
             streak: 0,
-            failed: None,
             started,
             spin: wanted.spin,
             heard: started,
@@ -192,9 +189,6 @@ impl Intake {
 
     fn receive_now(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
         (self.filled, self.place, self.done) = (0, 0, 0);
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
         if self.strip.is_worth_it() {
             let mut core = lock(core);
             let in_place = self.strip.receive(&mut self.receiver, &mut core.demux);
@@ -202,54 +196,45 @@ impl Intake {
                 return woke;
             }
         }
-        let woke = self.receive_next()?;
+        // Where one follows the other, more will be there.
+        if self.streak > 1 {
+            return self.receive_many();
+        }
+        let woke = self.receiver.recv(&mut self.trains[0], Wait::No)?;
+        if let Woke::Train(arrival) = woke {
+            self.filled = 1;
+            self.strip.consider(arrival);
+        }
         match woke {
-            Woke::Train(arrival) if is_single(&arrival) => {
-                self.streak += 1;
-                // Where one follows the other, more will be there.
-                if self.streak > 1 {
-                    self.receive_more();
-                }
-            }
-            Woke::Train(_) | Woke::Foreign => {}
+            Woke::Train(arrival) if is_single(&arrival) => self.streak += 1,
+            Woke::Foreign => {}
             _ => self.streak = 0,
         }
         Ok(woke)
     }
 
-    /// Receives a train into the next free buffer.
-    fn receive_next(&mut self) -> io::Result<Woke> {
-        if self.filled == self.trains.len() {
-            self.trains.push(TrainBuffer::new());
+    /// Receives what is there, to be taken in together.
+    fn receive_many(&mut self) -> io::Result<Woke> {
+        let Some(count) = self.receiver.recv_many(&mut self.trains)? else {
+            self.streak = 0;
+            return Ok(Woke::TimedOut);
+        };
+        self.filled = count;
+        // There may be more than there is room for.
+        if count == self.trains.len() {
+            let room = MOST_TRAINS.min(2 * count);
+            self.trains.resize_with(room, TrainBuffer::new);
         }
-        let woke = self
-            .receiver
-            .recv(&mut self.trains[self.filled], Wait::No)?;
-        if let Woke::Train(arrival) = woke {
-            self.filled += 1;
+        let arrivals = self.trains[..count].iter().filter_map(TrainBuffer::arrival);
+        let mut woke = Woke::Foreign;
+        for arrival in arrivals {
             self.strip.consider(arrival);
+            if !is_single(&arrival) {
+                self.streak = 0;
+            }
+            woke = Woke::Train(arrival);
         }
         Ok(woke)
-    }
-
-    /// Receives what is there already, up to a train of several datagrams: to be
-    /// taken in together with what was received before.
-    fn receive_more(&mut self) {
-        for _ in 1..MOST_TRAINS {
-            match self.receive_next() {
-                Ok(Woke::Train(arrival)) if is_single(&arrival) => {}
-                Ok(Woke::Foreign) => {}
-                Ok(Woke::Train(_)) => return,
-                Ok(_) => {
-                    self.streak = 0;
-                    return;
-                }
-                Err(error) => {
-                    self.failed = Some(error);
-                    return;
-                }
-            }
-        }
     }
 
     /// Tries again and again, until something comes or the time for that is over.

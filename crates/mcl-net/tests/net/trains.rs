@@ -1,6 +1,9 @@
 //! Trains of datagrams, cut by the kernel or by us.
 
-use mcl_net::{SendErrorKind, Sender};
+use std::net::SocketAddrV6;
+
+use mcl_net::{Arrival, Received, Receiver, SendErrorKind, Sender, TrainBuffer, Wait};
+use mcl_testbed::Namespace;
 
 use crate::world::{Host, group, until};
 
@@ -55,6 +58,75 @@ fn trains_arrive_whole_where_the_device_takes_no_more_than_one_datagram() {
     let mut sender = here.sender("v0", group("ff15::1"));
     trains_arrive_whole(&here, &there, &mut sender);
     assert!(sender.offload());
+}
+
+/// A train: stride, sender, and the datagrams.
+type Train = (usize, SocketAddrV6, Vec<Vec<u8>>);
+
+fn train(arrival: Arrival, buffer: &TrainBuffer) -> Train {
+    assert!(arrival.time().is_some());
+    let datagrams = buffer.datagrams().map(<[u8]>::to_vec).collect();
+    (arrival.stride(), arrival.source(), datagrams)
+}
+
+/// What waits in the socket, `None` for what is foreign.
+fn one_by_one(receiver: &mut Receiver) -> Vec<Option<Train>> {
+    let (mut buffer, mut all) = (TrainBuffer::new(), vec![]);
+    loop {
+        match receiver.recv(&mut buffer, Wait::No).unwrap() {
+            Received::Train(arrival) => all.push(Some(train(arrival, &buffer))),
+            Received::Foreign => all.push(None),
+            _ => return all,
+        }
+    }
+}
+
+/// The same, and how many came with each call.
+fn many_at_once(receiver: &mut Receiver, most: usize) -> (Vec<Option<Train>>, Vec<usize>) {
+    let mut buffers: Vec<_> = (0..most).map(|_| TrainBuffer::new()).collect();
+    let (mut all, mut calls) = (vec![], vec![]);
+    while let Some(count) = receiver.recv_many(&mut buffers).unwrap() {
+        let came = |buffer: &TrainBuffer| buffer.arrival().map(|it| train(it, buffer));
+        all.extend(buffers[..count].iter().map(came));
+        assert!(buffers[count..].iter().all(|it| it.arrival().is_none()));
+        calls.push(count);
+    }
+    (all, calls)
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn many_at_once_are_what_they_are_one_by_one() {
+    let (here, there) = Host::pair();
+    Namespace::veth(&here.0, "w0", &there.0, "w0").unwrap();
+    let group = group("ff15::1");
+    let mut receivers = [16, 20, 3, 1].map(|most| (there.receiver("v0", group), most));
+    let mut single = there.receiver("v0", group);
+    // That somebody has joined there brings its datagrams to all.
+    let mut foreign = there.receiver("w0", group);
+    let (mut one, mut two) = (here.sender("v0", group), here.sender("v0", group));
+    let mut over_w = here.sender("w0", group);
+    for round in 0..30 {
+        here.send(&mut one, &pattern(round * 40));
+        here.send(&mut two, &pattern(round));
+        if round % 7 == 3 {
+            here.send_train(&mut one, &pattern(12_000), 1000).unwrap();
+            here.send(&mut over_w, b"not there");
+            assert_eq!(until(&mut foreign, b"not there").len(), 1);
+        }
+    }
+    here.send(&mut two, b"the end");
+    let expected = one_by_one(&mut single);
+    let trains = expected.iter().flatten();
+    assert_eq!(trains.map(|(.., it)| it.len()).sum::<usize>(), 61 + 4 * 12);
+    assert_eq!(single.foreign().other_interface, 4);
+    for (receiver, most) in &mut receivers {
+        let (all, calls) = many_at_once(receiver, *most);
+        assert!(all == expected, "{most} at once");
+        let full = calls.iter().filter(|it| **it == (*most).min(16)).count();
+        assert!(full >= calls.len() - 1, "{most} at once: {calls:?}");
+        assert_eq!(receiver.foreign(), single.foreign());
+    }
 }
 
 #[test]
