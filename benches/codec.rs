@@ -337,6 +337,18 @@ fn growth(criterion: &mut Criterion) {
     }
 }
 
+/// The same where as many bytes are under reassembly whatever the number of streams, so that memory
+/// costs the same.
+fn streams(criterion: &mut Criterion) {
+    for (all, burst) in [(4 << 20, 1), (64 << 20, 1), (64 << 20, TRAIN as u32)] {
+        let name = format!("fragment of a train of {burst}, {} MiB in all", all >> 20);
+        let mut group = criterion.benchmark_group(name);
+        for streams in [1, 10, 100, 1000] {
+            pair(&mut group, streams, all / streams as usize, burst);
+        }
+    }
+}
+
 type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
 
 fn pair(group: &mut Group<'_>, streams: u64, size: usize, burst: u32) {
@@ -406,6 +418,6 @@ fn extras(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = settings::criterion();
-    targets = fragment, reassemble, growth, in_place, coalesced, extras
+    targets = fragment, reassemble, growth, streams, in_place, coalesced, extras
 }
 criterion_main!(benches);
