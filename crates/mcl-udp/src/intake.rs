@@ -496,13 +496,14 @@ impl Sink for Collector<'_> {
         }
     }
 
+    #[inline(always)]
     fn message(&mut self, received: Received<'_>) {
         self.add(received);
     }
 }
 
 impl Collector<'_> {
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, received: Received<'_>) {
         let workshop = &mut *self.workshop;
         let index = workshop.ready.len();

@@ -50,13 +50,17 @@ impl Payload {
     /// # Panics
     /// If `range` is not within `whole`.
     pub(crate) fn new(whole: Arc<Buffer>, range: Range<usize>) -> Self {
-        let end = whole.bytes.len();
+        let Range { start, end } = range;
+        assert!(
+            start <= end && end <= whole.bytes.len(),
+            "{start}..{end} is not within {} bytes",
+            whole.bytes.len()
+        );
         Self {
             whole: Some(whole),
-            start: 0,
+            start,
             end,
         }
-        .slice(range)
     }
 
     /// A part of these bytes, sharing them.
