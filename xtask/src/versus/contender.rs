@@ -98,6 +98,12 @@ pub(super) const COALESCED_INLINE: Contender = contender(
     Kind::Mcl,
     &["--no-pacing", "--no-crc", "--inline", "--coalesce"],
 );
+/// Ten times sooner than [`COALESCED_INLINE`].
+pub(super) const COALESCED_SOON: Contender = contender(
+    "mcl coalesced inline, 100 us",
+    Kind::Mcl,
+    &["--no-pacing", "--no-crc", "--inline", "--coalesce", "100"],
+);
 /// Nothing waits for company: only what threads bring while a train is sent shares one.
 pub(super) const COALESCED_AT_ONCE: Contender = contender(
     "mcl coalesced inline, no delay",
@@ -250,6 +256,10 @@ mod tests {
         assert_eq!(
             line(&COALESCED_INLINE, Role::Pong),
             format!("{} --coalesce", line(&INLINE, Role::Pong))
+        );
+        assert_eq!(
+            line(&COALESCED_SOON, Role::Ping),
+            format!("{without} --coalesce 100")
         );
     }
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::Options;
 use super::build::{INSTALL_CYCLONE, INSTALL_LCM};
 use super::contender::{
-    COALESCED_AT_ONCE, COALESCED_AT_ONCE_SPIN, COALESCED_INLINE, COALESCED_QUEUE, CYCLONE,
-    Contender, GSO, GSO_SPIN, INLINE, INLINE_SPIN, Job, LARGE_BUFFER, LARGE_BUFFER_PACED, LCM,
-    NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
+    COALESCED_AT_ONCE, COALESCED_AT_ONCE_SPIN, COALESCED_INLINE, COALESCED_QUEUE, COALESCED_SOON,
+    CYCLONE, Contender, GSO, GSO_SPIN, INLINE, INLINE_SPIN, Job, LARGE_BUFFER, LARGE_BUFFER_PACED,
+    LCM, NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
 };
 use super::report::{bytes, short};
 use super::results::{Duel, Lossless, Measurement, Outcome, Paced, Results, Trial};
@@ -134,6 +134,7 @@ impl Plan {
             pairings.extend([
                 (size, GSO, COALESCED_INLINE),
                 (size, GSO, COALESCED_QUEUE),
+                (size, GSO, COALESCED_SOON),
                 (size, NAIVE, INLINE),
                 (size, NAIVE, QUEUE),
                 (size, LCM, INLINE),
@@ -387,6 +388,7 @@ fn round_trips() -> Vec<Pairing> {
     pairings.extend([
         (64, INLINE, COALESCED_AT_ONCE),
         (64, INLINE_SPIN, COALESCED_AT_ONCE_SPIN),
+        (64, INLINE, COALESCED_SOON),
         (64, INLINE, COALESCED_INLINE),
     ]);
     pairings
@@ -419,6 +421,7 @@ mod tests {
         let pairings = [
             (64, INLINE, COALESCED_AT_ONCE),
             (64, INLINE_SPIN, COALESCED_AT_ONCE_SPIN),
+            (64, INLINE, COALESCED_SOON),
             (64, INLINE, COALESCED_INLINE),
         ];
         assert_eq!(compared(&["roundtrip", "coalesced"]), pairings);
@@ -431,7 +434,7 @@ mod tests {
         let with_lcm = compared(&["roundtrip", "lcm"]);
         assert_eq!(with_lcm, [(64, LCM, PULL), (65_536, LCM, PULL)]);
         let three = compared(&["lcm", "cyclone", "coalesced"]);
-        assert_eq!(three.len(), 2 + 2 + 3);
+        assert_eq!(three.len(), 2 + 2 + 4);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) type BroadcasterSetup = BroadcasterBuilder<[u8], Raw>;
 /// are accepted and have no effect.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Tuning {
-    /// Let small messages share datagrams, held back at most so long
+    /// Let small messages share datagrams, held back at most so long (1000 if it is not said)
     #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1, default_missing_value = "1000")]
     pub(super) coalesce: Option<u64>,
     /// Have messages carry no CRC-32C, which listeners would check

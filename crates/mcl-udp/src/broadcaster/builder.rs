@@ -138,7 +138,9 @@ impl<T: ?Sized, C> BroadcasterBuilder<T, C> {
     ///
     /// The broadcaster has a thread then, which sends what nobody else sends in
     /// time, and sleeps without a timer while nothing waits; and 128 KiB of
-    /// buffers.
+    /// buffers. As long as messages flow it wakes up once in every `delay`: on a
+    /// virtual machine that can take 20 µs of a processor, a fifth of it with a delay of
+    /// 100 µs.
     pub fn coalesce(mut self, delay: Duration) -> Self {
         self.coalesce = Some(delay);
         self
