@@ -69,3 +69,89 @@ impl Alarm {
         u64::try_from(since.as_nanos()).unwrap_or(NEVER)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Longer than anything here takes, on a busy machine too.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    const MOMENT: Duration = Duration::from_millis(30);
+
+    /// Has another thread sleep; tells when it has woken up.
+    fn sleeper(alarm: &Arc<Alarm>) -> mpsc::Receiver<Instant> {
+        let (tell, told) = mpsc::channel();
+        let alarm = Arc::clone(alarm);
+        thread::spawn(move || {
+            alarm.sleep();
+            tell.send(Instant::now()).unwrap();
+        });
+        told
+    }
+
+    #[test]
+    fn it_rings_in_time() {
+        let alarm = Arc::new(Alarm::new());
+        let due = Instant::now() + MOMENT;
+        alarm.set(Some(due));
+        assert!(sleeper(&alarm).recv_timeout(PATIENCE).unwrap() >= due);
+        // It is past: there is nothing to wait for.
+        alarm.sleep();
+    }
+
+    #[test]
+    fn what_is_put_off_does_not_ring_when_it_was_to_before() {
+        let (alarm, woken) = loop {
+            let alarm = Arc::new(Alarm::new());
+            let first = Instant::now() + MOMENT;
+            alarm.set(Some(first));
+            let woken = sleeper(&alarm);
+            thread::sleep(MOMENT / 10);
+            alarm.set(Some(first + PATIENCE));
+            // Else this thread was late.
+            if Instant::now() < first {
+                break (alarm, woken);
+            }
+        };
+        assert!(woken.recv_timeout(3 * MOMENT).is_err());
+        alarm.ring();
+        woken.recv_timeout(PATIENCE).unwrap();
+    }
+
+    #[test]
+    fn who_sleeps_without_end_wakes_when_it_rings_or_hears_of_a_time() {
+        let alarm = Arc::new(Alarm::new());
+        let woken = sleeper(&alarm);
+        assert!(woken.recv_timeout(MOMENT).is_err());
+        // Without a time there is nothing to wake up for.
+        alarm.tell();
+        assert!(woken.recv_timeout(MOMENT).is_err());
+        alarm.ring();
+        woken.recv_timeout(PATIENCE).unwrap();
+
+        let alarm = Arc::new(Alarm::new());
+        let woken = sleeper(&alarm);
+        assert!(woken.recv_timeout(MOMENT).is_err());
+        let due = Instant::now() + MOMENT;
+        alarm.set(Some(due));
+        alarm.tell();
+        assert!(woken.recv_timeout(PATIENCE).unwrap() >= due);
+    }
+
+    /// Rings before it sleeps are not missed.
+    #[test]
+    fn no_ring_is_lost() {
+        let alarm = Arc::new(Alarm::new());
+        for _ in 0..1000 {
+            alarm.set(None);
+            let for_other = Arc::clone(&alarm);
+            let other = thread::spawn(move || for_other.ring());
+            alarm.sleep();
+            other.join().unwrap();
+        }
+    }
+}
