@@ -408,7 +408,7 @@ impl Receiver {
         envelopes.resize(mmsg::MOST, Envelope::EMPTY);
         let received = mmsg::receive(self.socket.as_fd(), slices, &mut envelopes);
         let came = received.unwrap_or_default();
-        for (envelope, buffer) in envelopes.iter().zip(buffers).take(came) {
+        for (envelope, buffer) in envelopes.iter().zip(&mut *buffers).take(came) {
             let notes = envelope.notes();
             let arrival = Arrival {
                 len: envelope.len,
@@ -421,10 +421,14 @@ impl Receiver {
             }
         }
         self.envelopes = envelopes;
-        match received {
-            Ok(came) => Ok(Some(came)),
-            Err(Errno::EAGAIN) => Ok(None),
-            Err(error) => Err(error.into()),
+        match (received, buffers.first_mut()) {
+            (Ok(0) | Err(Errno::EAGAIN), _) => Ok(None),
+            (Ok(came), _) => Ok(Some(came)),
+            // Kept from it by a filter of system calls, it receives as `recv` does.
+            (Err(Errno::ENOSYS | Errno::EPERM), Some(buffer)) => {
+                Ok((self.recv(buffer, Wait::No)? != Received::TimedOut).then_some(1))
+            }
+            (Err(error), _) => Err(error.into()),
         }
     }
 

@@ -25,9 +25,10 @@ pub fn use_precise_timers() -> io::Result<()> {
 #[must_use]
 pub fn nanoseconds_since_epoch() -> u64 {
     let time = clock_gettime(ClockId::Realtime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    let rest = u64::try_from(time.tv_nsec).unwrap_or_default();
-    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+    match (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec)) {
+        (Ok(seconds), Ok(rest)) => seconds.saturating_mul(1_000_000_000).saturating_add(rest),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

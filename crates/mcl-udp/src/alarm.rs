@@ -49,10 +49,14 @@ impl Alarm {
         self.tell();
     }
 
-    /// Sleeps until it is time. For one thread alone, which hears of nothing before its first
-    /// call.
-    pub(crate) fn sleep(&self) {
+    /// Makes this thread the sleeper: to be called before the others can know that it sleeps,
+    /// or it may sleep through what they tell.
+    pub(crate) fn adopt(&self) {
         self.sleeper.get_or_init(thread::current);
+    }
+
+    /// Sleeps until it is time.
+    pub(crate) fn sleep(&self) {
         loop {
             match self.due.load(Ordering::Acquire) {
                 NEVER => thread::park(),
@@ -72,8 +76,7 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::mpsc;
+    use std::sync::{Arc, Barrier, mpsc};
 
     use super::*;
 
@@ -86,10 +89,15 @@ mod tests {
     fn sleeper(alarm: &Arc<Alarm>) -> mpsc::Receiver<Instant> {
         let (tell, told) = mpsc::channel();
         let alarm = Arc::clone(alarm);
+        let adopted = Arc::new(Barrier::new(2));
+        let until_adopted = Arc::clone(&adopted);
         thread::spawn(move || {
+            alarm.adopt();
+            adopted.wait();
             alarm.sleep();
             tell.send(Instant::now()).unwrap();
         });
+        until_adopted.wait();
         told
     }
 
@@ -146,6 +154,7 @@ mod tests {
     #[test]
     fn no_ring_is_lost() {
         let alarm = Arc::new(Alarm::new());
+        alarm.adopt();
         for _ in 0..1000 {
             alarm.set(None);
             let for_other = Arc::clone(&alarm);

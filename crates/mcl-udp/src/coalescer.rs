@@ -455,6 +455,7 @@ impl Coalescer {
 
     /// The flusher: sends what is due and nobody else sends.
     fn flush_in_time(&self) {
+        self.alarm.adopt();
         let mut shared = lock(&self.shared);
         loop {
             let now = Instant::now();

@@ -3,6 +3,7 @@
 use std::hash::RandomState;
 use std::hint;
 use std::io;
+use std::mem;
 use std::net::SocketAddrV6;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -215,19 +216,22 @@ impl Intake {
 
     /// Receives what is there, to be taken in together.
     fn receive_many(&mut self) -> io::Result<Woke> {
+        let streak = mem::take(&mut self.streak);
         let Some(count) = self.receiver.recv_many(&mut self.trains)? else {
-            self.streak = 0;
             return Ok(Woke::TimedOut);
         };
-        self.filled = count;
+        self.streak = streak;
         // There may be more than there is room for.
         if count == self.trains.len() {
             let room = MOST_TRAINS.min(2 * count);
             self.trains.resize_with(room, TrainBuffer::new);
         }
-        let arrivals = self.trains[..count].iter().filter_map(TrainBuffer::arrival);
         let mut woke = Woke::Foreign;
-        for arrival in arrivals {
+        for (at, train) in self.trains.iter().enumerate().take(count) {
+            let Some(arrival) = train.arrival() else {
+                continue;
+            };
+            self.filled = at + 1;
             self.strip.consider(arrival);
             if !is_single(&arrival) {
                 self.streak = 0;
@@ -287,6 +291,7 @@ impl Intake {
             self.tired = self.tired || self.receiver.set_alarm(AT_REST).is_ok();
         } else if self.tired && rest >= AT_REST {
             self.tired = false;
+            (self.filled, self.place, self.done) = (0, 0, 0);
             self.workshop.trim(&mut core);
             self.trains.truncate(1);
             self.trains.shrink_to_fit();

@@ -98,7 +98,7 @@ impl<T: 'static, C: Decoder<T>> PullListener<T, C> {
     }
 
     /// Takes the next message, waiting for it at most `timeout`; `None` if none
-    /// came.
+    /// came. What is there by then is looked through as by [`try_recv`](Self::try_recv).
     ///
     /// # Errors
     /// [`PullError`]; the next call goes on.
@@ -110,7 +110,8 @@ impl<T: 'static, C: Decoder<T>> PullListener<T, C> {
         self.next(deadline.map_or(Until::Forever, Until::Deadline))
     }
 
-    /// Takes the next message if one is there. Never waits.
+    /// Takes the next message if one is there. Never waits; but what came and is no
+    /// message for this listener is looked through first, for 10 ms at most.
     ///
     /// # Errors
     /// [`PullError`]; the next call goes on.
@@ -122,13 +123,24 @@ impl<T: 'static, C: Decoder<T>> PullListener<T, C> {
         }
     }
 
-    /// Receives until there is a message, or the time is over.
+    /// Receives until there is a message, or the time is over and nothing is there.
     fn next(&mut self, until: Until) -> Result<Option<Message<T>>, PullError> {
+        let mut end = None;
         loop {
-            let goes_on = self.receive(until)?;
+            let woke = self.receive(until)?;
             let message = self.take()?;
-            if message.is_some() || !goes_on {
+            if message.is_some() {
                 return Ok(message);
+            }
+            let now = Instant::now();
+            match until {
+                Until::Forever => continue,
+                Until::Deadline(deadline) if now < deadline => continue,
+                Until::Deadline(_) | Until::Now => {}
+            }
+            let all = woke == Woke::TimedOut;
+            if all || now >= *end.get_or_insert(now + OVERTIME) {
+                return Ok(None);
             }
         }
     }
@@ -146,6 +158,9 @@ impl<T: 'static, C: Decoder<T>> PullListener<T, C> {
         unpacked.transpose().map_err(PullError::Undecodable)
     }
 }
+
+/// How long to look through what came although the time is over: it may come faster than that.
+const OVERTIME: Duration = Duration::from_millis(10);
 
 /// How long to wait for a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -175,19 +190,14 @@ impl<T, C> PullListener<T, C> {
         }
     }
 
-    /// Receives a train; `false` if the time is over.
-    fn receive(&mut self, until: Until) -> Result<bool, PullError> {
+    /// Receives a train, or several datagrams.
+    fn receive(&mut self, until: Until) -> Result<Woke, PullError> {
         let woke = match until {
             Until::Now => self.intake.try_receive(&self.core),
             Until::Deadline(deadline) => self.intake.receive(&self.core, Some(deadline), || true),
             Until::Forever => self.intake.receive(&self.core, None, || true),
         };
-        let woke = woke.map_err(|error| self.failed(error))?;
-        Ok(match until {
-            Until::Now => woke != Woke::TimedOut,
-            Until::Deadline(deadline) => woke != Woke::TimedOut || Instant::now() < deadline,
-            Until::Forever => true,
-        })
+        woke.map_err(|error| self.failed(error))
     }
 
     fn failed(&mut self, error: io::Error) -> PullError {

@@ -5,18 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use mcl_testbed::Dad;
-use mcl_udp::{
-    Broadcaster, Connection, InterfaceChoice, Listener, OpenError, PublishError, RawBroadcaster,
-    RawListener,
-};
+use mcl_udp::{Broadcaster, Listener, OpenError, PublishError, RawBroadcaster, RawListener};
 
 use crate::support::{
-    PATIENCE, connection, in_empty_network, in_network, next, payloads, typed_listener,
+    PATIENCE, connection, in_empty_network, in_network, next, on, payloads, typed_listener,
 };
-
-fn on(name: &str) -> Connection {
-    connection().with_interface(InterfaceChoice::Name(name.to_owned()))
-}
 
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mcl_testbed::Namespace;
@@ -10,7 +11,10 @@ use mcl_udp::{
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::support::{PATIENCE, connection, in_network, noise};
+use crate::support::{PATIENCE, connection, in_network, noise, on};
+
+/// After so long without datagrams buffers are freed.
+const AT_REST: Duration = Duration::from_millis(1100);
 
 fn pull() -> RawPullListener {
     RawPullListener::open(&connection()).unwrap()
@@ -68,6 +72,74 @@ fn what_came_between_calls_is_there_at_the_next_one() {
             assert_eq!(message.payload, number.to_le_bytes());
         }
         assert!(listener.try_recv().unwrap().is_none());
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn what_is_foreign_after_a_rest_is_counted_and_the_next_message_comes() {
+    in_network(|network| {
+        network.bridge("br1").unwrap();
+        let mut listener = RawPullListener::open(&on("br0")).unwrap();
+        let here = RawBroadcaster::open(&on("br0")).unwrap();
+        // What somebody else has joined there reaches this listener's socket.
+        let _other = RawListener::open(&on("br1")).unwrap();
+        let there = RawBroadcaster::open(&on("br1")).unwrap();
+        let mut account = 0;
+        for round in 0..2 {
+            // So many that they are received several at a time.
+            for number in 0..50_u8 {
+                here.publish(&[number]).unwrap();
+            }
+            for number in 0..50_u8 {
+                assert_eq!(listener.try_recv().unwrap().unwrap().payload, [number]);
+            }
+            // Buffers are freed meanwhile.
+            std::thread::sleep(AT_REST);
+            for _ in 0..40 {
+                there.publish(b"foreign").unwrap();
+                account += 1;
+            }
+            assert!(listener.try_recv().unwrap().is_none());
+            let statistics = listener.statistics();
+            assert_eq!(statistics.foreign.other_interface, account, "round {round}");
+            assert_eq!(statistics.wire.datagrams_fed, 50 * (round + 1));
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn what_nobody_wants_keeps_no_call_for_ever() {
+    in_network(|_| {
+        let mut listener = RawPullListener::builder(&connection())
+            .topic("wanted")
+            .open_pull()
+            .unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let flood = scope.spawn(|| {
+                let broadcaster = RawBroadcaster::builder(&connection())
+                    .pacing(Pacing::None)
+                    .open()
+                    .unwrap();
+                while !done.load(Ordering::Relaxed) {
+                    let batch = (0..1000).map(|_| &b"unwanted"[..]);
+                    broadcaster.publish_batch(batch).unwrap();
+                }
+            });
+            let begun = Instant::now();
+            for _ in 0..20 {
+                assert!(listener.try_recv().unwrap().is_none());
+                let timeout = Duration::from_millis(10);
+                assert!(listener.recv_timeout(timeout).unwrap().is_none());
+            }
+            let took = begun.elapsed();
+            done.store(true, Ordering::Relaxed);
+            flood.join().unwrap();
+            assert!(took < PATIENCE / 2, "{took:?}");
+        });
+        assert!(listener.statistics().wire.messages.filtered > 1000);
     });
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use mcl_testbed::{Namespace, Peer, SplitMix64, Watchdog, role};
 use mcl_udp::{
-    Account, BroadcasterStatistics, Connection, Decoder, Listener, ListenerStatistics, Message,
-    Payload, Queue, RawListener, StreamId,
+    Account, BroadcasterStatistics, Connection, Decoder, InterfaceChoice, Listener,
+    ListenerStatistics, Message, Payload, Queue, RawListener, StreamId,
 };
 
 /// How long a test waits for what must come. A bound against hanging, no more.
@@ -52,6 +52,11 @@ fn with_bridge<R>(network: &Namespace, test: impl FnOnce(&Namespace) -> R) -> R 
 /// The connection of tests that need just one: each has a network of its own.
 pub(crate) fn connection() -> Connection {
     Connection::new("ff15::c73d:cf41:ea8e:b0a0").unwrap()
+}
+
+/// The same over the interface `name`.
+pub(crate) fn on(name: &str) -> Connection {
+    connection().with_interface(InterfaceChoice::Name(name.to_owned()))
 }
 
 /// Waits until `condition` holds.
