@@ -37,6 +37,7 @@ compile_error!(
     "mcl-net supports Linux; other systems need their socket options written and tested first"
 );
 
+mod arrival;
 mod choice;
 mod drops;
 mod error;
@@ -48,11 +49,13 @@ mod mmsg;
 mod netlink;
 mod notes;
 mod pacing;
+mod receive_buffer;
 mod receiver;
 mod refusal;
 mod sender;
 mod timers;
 
+pub use arrival::{Arrival, TrainBuffer};
 pub use choice::{Finder, InterfaceChoice, ParseChoiceError, choose};
 pub use drops::DropCounter;
 pub use error::{SocketError, Step};
@@ -66,10 +69,8 @@ pub use machine::{
     TrainTest, self_test, self_test_to, train_test,
 };
 pub use pacing::{ORDINARY_RECEIVE_BUFFER, PacedRate, Pacer, Pacing, receive_buffer_limit};
-pub use receiver::{
-    Arrival, DEFAULT_RECEIVE_BUFFER, Foreign, ReceiveBuffer, Received, Receiver, ReceiverOptions,
-    TrainBuffer, Wait, Waker,
-};
+pub use receive_buffer::{DEFAULT_RECEIVE_BUFFER, ReceiveBuffer};
+pub use receiver::{Foreign, Received, Receiver, ReceiverOptions, Wait, Waker};
 pub use refusal::{ChooseError, Refusal};
 pub use sender::{Blocking, IP_UDP_OVERHEAD, SendError, SendErrorKind, Sender, SenderOptions};
 pub use timers::{nanoseconds_since_epoch, use_precise_timers};

@@ -3,11 +3,11 @@
 use std::array;
 use std::io::{self, IoSliceMut};
 use std::mem;
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::SocketAddrV6;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,19 +18,14 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::arrival::{Arrival, TrainBuffer};
 use crate::drops::DropCounter;
 use crate::error::Context;
 use crate::mmsg::{self, Envelope};
 use crate::netlink::{Changes, Notice};
 use crate::notes::Notes;
+use crate::receive_buffer::{self, DEFAULT_RECEIVE_BUFFER, ReceiveBuffer};
 use crate::{Group, Interface, SocketError, Step};
-
-/// Bytes a listener asks the kernel to hold for it while it is busy.
-pub const DEFAULT_RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
-
-/// The largest train that receive offload hands over: one IPv6 datagram's worth
-/// of payload (RFC 8200, section 3), rounded up.
-const TRAIN_CAPACITY: usize = 64 * 1024;
 
 /// Options of a [`Receiver`].
 #[derive(Clone, Debug)]
@@ -46,46 +41,6 @@ impl Default for ReceiverOptions {
         Self {
             receive_buffer: DEFAULT_RECEIVE_BUFFER,
         }
-    }
-}
-
-/// What was asked of `SO_RCVBUF` and what the kernel granted, both in bytes as
-/// the asker counts them (socket(7): the kernel doubles the value for its own
-/// bookkeeping; here that is undone).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub struct ReceiveBuffer {
-    /// Bytes asked for.
-    pub requested: usize,
-    /// Bytes granted.
-    pub granted: usize,
-}
-
-impl ReceiveBuffer {
-    /// Bytes by which the grant falls short of the request; 0 if it does not.
-    #[must_use]
-    pub fn shortfall(&self) -> usize {
-        self.requested.saturating_sub(self.granted)
-    }
-
-    /// The command that lets the kernel grant all of the request, if it did not.
-    #[must_use]
-    pub fn remedy(&self) -> Option<String> {
-        (self.shortfall() > 0)
-            .then(|| format!("sudo sysctl -w net.core.rmem_max={}", self.requested))
-    }
-}
-
-impl ReceiveBuffer {
-    /// The command that makes the [`remedy`](Self::remedy) outlive a reboot, where
-    /// sysctl.d(5) is read, if there is a shortfall.
-    #[must_use]
-    pub fn remedy_for_good(&self) -> Option<String> {
-        (self.shortfall() > 0).then(|| {
-            let line = format!("net.core.rmem_max={}", self.requested);
-            format!("echo {line} | sudo tee -a /etc/sysctl.d/60-mcl.conf")
-        })
     }
 }
 
@@ -228,7 +183,7 @@ impl Receiver {
             doubtful: false,
             hears_all: true,
             options: options.clone(),
-            receive_buffer: request_receive_buffer(context, &socket, options.receive_buffer)?,
+            receive_buffer: receive_buffer::request(context, &socket, options.receive_buffer)?,
             socket,
             foreign: Foreign::default(),
             drops: DropCounter::default(),
@@ -254,7 +209,7 @@ impl Receiver {
         let context = Context::new(self.group, Some(interface));
         let socket = new_socket(&context)?;
         share(&context, &socket)?;
-        let buffer = request_receive_buffer(&context, &socket, self.options.receive_buffer)?;
+        let buffer = receive_buffer::request(&context, &socket, self.options.receive_buffer)?;
         bind(&context, &socket, self.group, interface)?;
         // Before the join, so that no datagram is queued without arrival information.
         annotate(&context, &socket)?;
@@ -374,13 +329,8 @@ impl Receiver {
         for note in message.cmsgs()? {
             notes.take(&note);
         }
-        let arrival = Arrival {
-            len: message.bytes,
-            // An empty datagram has no stride, but is one.
-            stride: notes.stride.unwrap_or(message.bytes).max(1),
-            source: message.address.map_or(NOWHERE, SocketAddrV6::from),
-            time: notes.time,
-        };
+        let source = message.address.map(SocketAddrV6::from);
+        let arrival = Arrival::new(message.bytes, source, &notes);
         Ok(self.sort_out(arrival, &notes))
     }
 
@@ -410,12 +360,7 @@ impl Receiver {
         let came = received.unwrap_or_default();
         for (envelope, buffer) in envelopes.iter().zip(&mut *buffers).take(came) {
             let notes = envelope.notes();
-            let arrival = Arrival {
-                len: envelope.len,
-                stride: notes.stride.unwrap_or(envelope.len).max(1),
-                source: envelope.source(),
-                time: notes.time,
-            };
+            let arrival = Arrival::new(envelope.len, Some(envelope.source()), &notes);
             if let Received::Train(arrival) = self.sort_out(arrival, &notes) {
                 buffer.arrival = Some(arrival);
             }
@@ -579,122 +524,6 @@ impl Waker {
     }
 }
 
-/// Where the source of a datagram is not known.
-const NOWHERE: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0);
-
-/// What came with a train of datagrams: all of one length, but for the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    len: usize,
-    stride: usize,
-    source: SocketAddrV6,
-    time: Option<Duration>,
-}
-
-impl Arrival {
-    /// Bytes of all datagrams.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it is one datagram without a byte.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Bytes of each datagram but the last, which may be shorter; at least 1.
-    #[must_use]
-    pub fn stride(&self) -> usize {
-        self.stride
-    }
-
-    /// How many datagrams, at least 1.
-    #[must_use]
-    pub fn datagrams(&self) -> usize {
-        self.len.div_ceil(self.stride).max(1)
-    }
-
-    /// The sender's address and port.
-    #[must_use]
-    pub fn source(&self) -> SocketAddrV6 {
-        self.source
-    }
-
-    /// When the kernel received it (`SO_TIMESTAMPNS`, the system's clock), if
-    /// the kernel says.
-    #[must_use]
-    pub fn time(&self) -> Option<SystemTime> {
-        self.time
-            .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since))
-    }
-
-    /// The datagrams of a train whose bytes are `bytes`, in order of sending.
-    pub fn split<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let bytes = bytes.get(..self.len).unwrap_or(bytes);
-        // An empty datagram travels alone.
-        let empty = bytes.is_empty().then_some(bytes);
-        empty.into_iter().chain(bytes.chunks(self.stride))
-    }
-}
-
-/// Room for a train of datagrams, 64 KiB; made once, filled many times.
-#[derive(Debug)]
-pub struct TrainBuffer {
-    bytes: Vec<u8>,
-    arrival: Option<Arrival>,
-}
-
-impl TrainBuffer {
-    /// An empty one.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            bytes: vec![0; TRAIN_CAPACITY],
-            arrival: None,
-        }
-    }
-
-    /// What is known of the train that the last [`Receiver::recv`] brought, if it
-    /// brought one.
-    #[must_use]
-    pub fn arrival(&self) -> Option<Arrival> {
-        self.arrival
-    }
-
-    /// The datagrams that the last [`Receiver::recv`] brought, in order of sending;
-    /// none if it brought none.
-    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        let arrival = self.arrival.iter();
-        arrival.flat_map(|arrival| arrival.split(&self.bytes))
-    }
-
-    /// All the room, for [`Receiver::recv_vectored`].
-    pub fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-
-    /// Takes over a train that [`Receiver::recv_vectored`] has put elsewhere: its
-    /// bytes are those of `parts`, one after the other.
-    pub fn gather<'a>(&mut self, arrival: Arrival, parts: impl Iterator<Item = &'a [u8]>) {
-        let mut room = self.bytes.as_mut_slice();
-        for part in parts {
-            let len = part.len().min(room.len());
-            let (place, rest) = room.split_at_mut(len);
-            place.copy_from_slice(part.get(..len).unwrap_or_default());
-            room = rest;
-        }
-        self.arrival = Some(arrival);
-    }
-}
-
-impl Default for TrainBuffer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 pub(crate) fn poll_timeout(left: Duration) -> PollTimeout {
     // Rounded up: a timeout of 0 for the last half millisecond would spin.
     let millis = left.as_micros().div_ceil(1000);
@@ -734,29 +563,6 @@ fn annotate(context: &Context<'_>, socket: &Socket) -> Result<(), SocketError> {
     Ok(())
 }
 
-fn request_receive_buffer(
-    context: &Context<'_>,
-    socket: &Socket,
-    requested: usize,
-) -> Result<ReceiveBuffer, SocketError> {
-    let value = i64::try_from(requested).unwrap_or(i64::MAX);
-    // The kernel reads an int.
-    let capped = requested.min(i32::MAX as usize);
-    context.set("SO_RCVBUF", value, socket.set_recv_buffer_size(capped))?;
-    let doubled = socket.recv_buffer_size().map_err(|error| {
-        context.fail(
-            Step::Read {
-                option: "SO_RCVBUF",
-            },
-            error,
-        )
-    })?;
-    Ok(ReceiveBuffer {
-        requested,
-        granted: doubled / 2,
-    })
-}
-
 /// Binds to the group itself, so that the kernel keeps other groups on the same
 /// port out; the scope id ties interface- and link-local groups to the interface.
 fn bind(
@@ -778,41 +584,4 @@ pub(crate) fn destination(group: Group, scope_id: u32) -> SockAddr {
         0,
         scope_id,
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_train_is_cut_at_its_stride() {
-        let arrival = |len| Arrival {
-            len,
-            stride: 2,
-            source: NOWHERE,
-            time: None,
-        };
-        let split = |len| arrival(len).split(b"aabbc rest").collect::<Vec<_>>();
-        assert_eq!(split(5), [&b"aa"[..], b"bb", b"c"]);
-        assert_eq!(split(0), [&b""[..]]);
-        assert_eq!((arrival(5).datagrams(), arrival(0).datagrams()), (3, 1));
-    }
-
-    #[test]
-    fn a_shortfall_has_its_remedy() {
-        let short = ReceiveBuffer {
-            requested: 4 << 20,
-            granted: 212_992,
-        };
-        assert_eq!(short.shortfall(), (4 << 20) - 212_992);
-        assert_eq!(
-            short.remedy().unwrap(),
-            "sudo sysctl -w net.core.rmem_max=4194304"
-        );
-        let enough = ReceiveBuffer {
-            requested: 4096,
-            granted: 4096,
-        };
-        assert_eq!(enough.remedy(), None);
-    }
 }
