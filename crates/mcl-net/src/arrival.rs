@@ -97,26 +97,26 @@ impl TrainBuffer {
         }
     }
 
-    /// What is known of the train that the last [`Receiver::recv`] brought, if it
+    /// What is known of the train that the last [`Receiver::recv`](crate::Receiver::recv) brought, if it
     /// brought one.
     #[must_use]
     pub fn arrival(&self) -> Option<Arrival> {
         self.arrival
     }
 
-    /// The datagrams that the last [`Receiver::recv`] brought, in order of sending;
+    /// The datagrams that the last [`Receiver::recv`](crate::Receiver::recv) brought, in order of sending;
     /// none if it brought none.
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         let arrival = self.arrival.iter();
         arrival.flat_map(|arrival| arrival.split(&self.bytes))
     }
 
-    /// All the room, for [`Receiver::recv_vectored`].
+    /// All the room, for [`Receiver::recv_vectored`](crate::Receiver::recv_vectored).
     pub fn room(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
-    /// Takes over a train that [`Receiver::recv_vectored`] has put elsewhere: its
+    /// Takes over a train that [`Receiver::recv_vectored`](crate::Receiver::recv_vectored) has put elsewhere: its
     /// bytes are those of `parts`, one after the other.
     pub fn gather<'a>(&mut self, arrival: Arrival, parts: impl Iterator<Item = &'a [u8]>) {
         let mut room = self.bytes.as_mut_slice();
