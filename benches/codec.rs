@@ -10,7 +10,7 @@ mod settings;
 
 use std::hash::RandomState;
 use std::hint::black_box;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle};
@@ -400,9 +400,8 @@ fn extras(criterion: &mut Criterion) {
     criterion.bench_function("publish time", |bencher| {
         let mut head = head();
         bencher.iter(|| {
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let nanos = since.unwrap_or_default().as_nanos();
-            black_box(head.set_publish_time(nanos as u64))
+            let time = mcl_net::nanoseconds_since_epoch();
+            black_box(head.set_publish_time(time))
         });
     });
     let mut group = criterion.benchmark_group("crc32c");

@@ -1,7 +1,7 @@
 //! `mcl echo`: messages as they arrive.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use humantime::{format_rfc3339_micros, format_rfc3339_nanos};
@@ -13,6 +13,7 @@ use crate::account::Summary;
 use crate::arguments::{Format, Network, Reception, Until, duration};
 use crate::failure::Failure;
 use crate::output::{self, Out, place};
+use crate::record::nanos;
 use crate::signals::{LONGEST_WAIT, Stop};
 use crate::view::{self, View};
 
@@ -243,9 +244,4 @@ impl<'a> Record<'a> {
             value: payload.and_then(|payload| view::value(message.encoding, payload)),
         }
     }
-}
-
-fn nanos(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -80,53 +80,112 @@ impl Arrival {
     }
 }
 
-/// Room for a train of datagrams, 64 KiB; made once, filled many times.
+/// A train of datagrams where it was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Train<'a> {
+    arrival: Arrival,
+    bytes: &'a [u8],
+}
+
+impl<'a> Train<'a> {
+    /// What came with it.
+    #[must_use]
+    pub fn arrival(&self) -> Arrival {
+        self.arrival
+    }
+
+    /// Its datagrams, in order of sending.
+    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.arrival.split(self.bytes)
+    }
+}
+
+/// Room for trains of datagrams, 64 KiB each; made once, filled many times.
 #[derive(Debug)]
 pub struct TrainBuffer {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) arrival: Option<Arrival>,
+    bytes: Vec<u8>,
+    /// What was received into each place; at least one.
+    arrivals: Vec<Option<Arrival>>,
 }
 
 impl TrainBuffer {
-    /// An empty one.
+    /// Room for one.
     #[must_use]
     pub fn new() -> Self {
+        Self::for_trains(1)
+    }
+
+    /// Room for as many as [`Receiver::recv_many`](crate::Receiver::recv_many) is to receive at once;
+    /// for one, if `count` is zero. One allocation for all their bytes: the system gives memory that is
+    /// not written to only by name.
+    #[must_use]
+    pub fn for_trains(count: usize) -> Self {
+        let count = count.max(1);
         Self {
-            bytes: vec![0; TRAIN_CAPACITY],
-            arrival: None,
+            bytes: vec![0; count * TRAIN_CAPACITY],
+            arrivals: vec![None; count],
         }
     }
 
+    /// How many trains it has room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.arrivals.len()
+    }
+
     /// What is known of the train that the last [`Receiver::recv`](crate::Receiver::recv) brought, if it
-    /// brought one.
+    /// brought one; of several, the first.
     #[must_use]
     pub fn arrival(&self) -> Option<Arrival> {
-        self.arrival
+        self.arrivals.first().copied().flatten()
     }
 
     /// The datagrams that the last [`Receiver::recv`](crate::Receiver::recv) brought, in order of sending;
     /// none if it brought none.
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        let arrival = self.arrival.iter();
-        arrival.flat_map(|arrival| arrival.split(&self.bytes))
+        let train = self.train(0).into_iter();
+        train.flat_map(|train| train.datagrams())
     }
 
-    /// All the room, for [`Receiver::recv_vectored`](crate::Receiver::recv_vectored).
+    /// Of the trains that the last [`Receiver::recv_many`](crate::Receiver::recv_many) brought the one in place
+    /// `index`; `None` if it brought none there.
+    #[must_use]
+    pub fn train(&self, index: usize) -> Option<Train<'_>> {
+        let arrival = (*self.arrivals.get(index)?)?;
+        let bytes = self.bytes.get(index * TRAIN_CAPACITY..)?;
+        Some(Train { arrival, bytes })
+    }
+
+    /// All the room for the first train, for [`Receiver::recv_vectored`](crate::Receiver::recv_vectored).
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        let len = TRAIN_CAPACITY.min(self.bytes.len());
+        self.bytes.get_mut(..len).unwrap_or_default()
+    }
+
+    /// The room for each.
+    pub(crate) fn rooms(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        self.bytes.chunks_exact_mut(TRAIN_CAPACITY)
+    }
+
+    /// Notes what was received into each place, from the first; nothing into others.
+    pub(crate) fn note(&mut self, arrivals: impl IntoIterator<Item = Option<Arrival>>) {
+        let mut arrivals = arrivals.into_iter();
+        for place in &mut self.arrivals {
+            *place = arrivals.next().flatten();
+        }
     }
 
     /// Takes over a train that [`Receiver::recv_vectored`](crate::Receiver::recv_vectored) has put elsewhere: its
     /// bytes are those of `parts`, one after the other.
     pub fn gather<'a>(&mut self, arrival: Arrival, parts: impl Iterator<Item = &'a [u8]>) {
-        let mut room = self.bytes.as_mut_slice();
+        let mut room = self.room();
         for part in parts {
             let len = part.len().min(room.len());
             let (place, rest) = room.split_at_mut(len);
             place.copy_from_slice(part.get(..len).unwrap_or_default());
             room = rest;
         }
-        self.arrival = Some(arrival);
+        self.note([Some(arrival)]);
     }
 }
 
@@ -139,6 +198,30 @@ impl Default for TrainBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_for_several_is_in_one_piece() {
+        let arrival = |len| Arrival {
+            len,
+            stride: 1,
+            source: NOWHERE,
+            time: None,
+        };
+        let mut buffer = TrainBuffer::for_trains(3);
+        for (room, byte) in buffer.rooms().zip(*b"abc") {
+            room[..2].fill(byte);
+        }
+        buffer.note([Some(arrival(1)), None, Some(arrival(2))]);
+        let datagrams = |index| {
+            let train = buffer.train(index)?;
+            Some(train.datagrams().collect::<Vec<_>>())
+        };
+        assert_eq!(datagrams(0), Some(vec![&b"a"[..]]));
+        assert_eq!(datagrams(1), None);
+        assert_eq!(datagrams(2), Some(vec![&b"c"[..], b"c"]));
+        assert_eq!((datagrams(3), buffer.capacity()), (None, 3));
+        assert_eq!(TrainBuffer::for_trains(0).capacity(), 1);
+    }
 
     #[test]
     fn a_train_is_cut_at_its_stride() {

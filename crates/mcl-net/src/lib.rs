@@ -55,7 +55,7 @@ mod refusal;
 mod sender;
 mod timers;
 
-pub use arrival::{Arrival, TrainBuffer};
+pub use arrival::{Arrival, Train, TrainBuffer};
 pub use choice::{Finder, InterfaceChoice, ParseChoiceError, choose};
 pub use drops::DropCounter;
 pub use error::{SocketError, Step};

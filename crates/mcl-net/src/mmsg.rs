@@ -16,14 +16,10 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::notes::Notes;
+use crate::notes::{Control, Notes};
 
 /// The most datagrams, or trains, in a call.
 pub(crate) const MOST: usize = 16;
-
-/// Bytes for control messages, more than all take that a receiver asks for: the length of a
-/// segment, arrival interface and destination, the time, drops.
-const CONTROL: usize = 160;
 
 /// What the kernel says about a datagram, beside its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +31,6 @@ pub(crate) struct Envelope {
     control_len: usize,
 }
 
-/// Control messages, aligned as the kernel's own structure.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(8))]
-struct Control([u8; CONTROL]);
-
 impl Envelope {
     pub(crate) const EMPTY: Self = Self {
         len: 0,
@@ -50,7 +41,7 @@ impl Envelope {
             sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
             sin6_scope_id: 0,
         },
-        control: Control([0; CONTROL]),
+        control: Control::EMPTY,
         control_len: 0,
     };
 
@@ -67,8 +58,7 @@ impl Envelope {
 
     /// What else the kernel said.
     pub(crate) fn notes(&self) -> Notes {
-        let Control(bytes) = &self.control;
-        Notes::read(bytes.get(..self.control_len).unwrap_or(bytes))
+        self.control.notes(self.control_len)
     }
 }
 
@@ -95,7 +85,7 @@ pub(crate) fn receive(
         header.msg_iov = (&raw mut *buffer).cast();
         header.msg_iovlen = 1;
         header.msg_control = (&raw mut envelope.control).cast();
-        header.msg_controllen = CONTROL as _;
+        header.msg_controllen = Control::LEN as _;
     }
     let received = loop {
         // SAFETY: the first `count` of `headers` (`count <= MOST`) point to a buffer, an address

@@ -3,10 +3,29 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use nix::cmsg_space;
 use nix::libc;
-use nix::sys::socket::ControlMessageOwned;
-use nix::sys::time::TimeSpec;
+
+/// Room for control messages, more than all take that a receiver asks for: the length of a
+/// segment, arrival interface and destination, the time, drops. Aligned as the kernel's
+/// own structure.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+pub(crate) struct Control([u8; Self::LEN]);
+
+impl Control {
+    pub(crate) const LEN: usize = 160;
+
+    pub(crate) const EMPTY: Self = Self([0; Self::LEN]);
+
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    /// What the kernel has said in the first `len` bytes, or in all; zeros end it.
+    pub(crate) fn notes(&self, len: usize) -> Notes {
+        Notes::read(self.0.get(..len).unwrap_or(&self.0))
+    }
+}
 
 /// What the kernel says about a train, beside its bytes and its source.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,30 +38,8 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    /// Room for them all, as they come from the kernel.
-    pub(crate) fn room() -> Vec<u8> {
-        // 20 bytes is `struct in6_pktinfo` (RFC 3542, section 6.1).
-        cmsg_space!(i32, [u8; 20], TimeSpec, u32)
-    }
-
-    /// Takes one of them.
-    pub(crate) fn take(&mut self, note: &ControlMessageOwned) {
-        match note {
-            ControlMessageOwned::UdpGroSegments(stride) => {
-                self.stride = usize::try_from(*stride).ok();
-            }
-            ControlMessageOwned::Ipv6PacketInfo(info) => {
-                self.destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr));
-                self.interface = Some(info.ipi6_ifindex);
-            }
-            ControlMessageOwned::RxqOvfl(drops) => self.drops = Some(*drops),
-            ControlMessageOwned::ScmTimestampns(time) => self.time = Some((*time).into()),
-            _ => {}
-        }
-    }
-
     /// Reads them all from the bytes that the kernel has written.
-    pub(crate) fn read(control: &[u8]) -> Self {
+    fn read(control: &[u8]) -> Self {
         let mut notes = Self::default();
         for (level, kind, data) in Messages(control) {
             match (level, kind) {

@@ -23,7 +23,7 @@ use crate::drops::DropCounter;
 use crate::error::Context;
 use crate::mmsg::{self, Envelope};
 use crate::netlink::{Changes, Notice};
-use crate::notes::Notes;
+use crate::notes::{Control, Notes};
 use crate::receive_buffer::{self, DEFAULT_RECEIVE_BUFFER, ReceiveBuffer};
 use crate::{Group, Interface, SocketError, Step};
 
@@ -104,9 +104,9 @@ pub enum Received {
 pub struct Receiver {
     socket: Socket,
     /// Room for the control messages of one receive call.
-    control: Vec<u8>,
-    /// The same for several datagrams, once that was asked for.
-    envelopes: Vec<Envelope>,
+    control: Control,
+    /// The same for several trains, and their sources.
+    envelopes: Box<[Envelope]>,
     wake: Arc<EventFd>,
     alarm: TimerFd,
     changes: Changes,
@@ -128,6 +128,9 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// The most trains that [`recv_many`](Self::recv_many) receives.
+    pub const MOST_TRAINS: usize = mmsg::MOST;
+
     /// Opens a socket, binds it to `group` and joins the group on `interface`.
     ///
     /// Set and read back: `SO_REUSEADDR` (several receivers of one group),
@@ -172,8 +175,8 @@ impl Receiver {
         // Bound to nothing, it receives nothing.
         let socket = new_socket(context)?;
         Ok(Self {
-            control: Notes::room(),
-            envelopes: Vec::new(),
+            control: Control::EMPTY,
+            envelopes: vec![Envelope::EMPTY; Self::MOST_TRAINS].into(),
             wake: Arc::new(wake),
             alarm,
             changes,
@@ -289,10 +292,10 @@ impl Receiver {
     /// What the system says about the socket, such as `ENETDOWN`; the socket
     /// remains usable.
     pub fn recv(&mut self, buffer: &mut TrainBuffer, wait: Wait) -> io::Result<Received> {
-        buffer.arrival = None;
-        let received = self.recv_vectored(&mut [IoSliceMut::new(&mut buffer.bytes)], wait)?;
+        buffer.note([]);
+        let received = self.recv_vectored(&mut [IoSliceMut::new(buffer.room())], wait)?;
         if let Received::Train(arrival) = received {
-            buffer.arrival = Some(arrival);
+            buffer.note([Some(arrival)]);
         }
         Ok(received)
     }
@@ -322,58 +325,64 @@ impl Receiver {
     }
 
     fn try_recv(&mut self, slices: &mut [IoSliceMut<'_>]) -> Result<Received, Errno> {
-        let (fd, control) = (self.socket.as_raw_fd(), &mut self.control);
+        // How much of it is written is not told: what follows has to be zeros.
+        self.control = Control::EMPTY;
+        let (fd, control) = (self.socket.as_raw_fd(), self.control.room());
         let flags = MsgFlags::MSG_DONTWAIT;
         let message = recvmsg::<SockaddrIn6>(fd, slices, Some(control), flags)?;
-        let mut notes = Notes::default();
-        for note in message.cmsgs()? {
-            notes.take(&note);
-        }
-        let source = message.address.map(SocketAddrV6::from);
-        let arrival = Arrival::new(message.bytes, source, &notes);
+        let (len, source) = (message.bytes, message.address.map(SocketAddrV6::from));
+        let notes = self.control.notes(Control::LEN);
+        let arrival = Arrival::new(len, source, &notes);
         Ok(self.sort_out(arrival, &notes))
     }
 
-    /// Receives what is there already, without waiting, one train into each of `buffers`, up
-    /// to sixteen in one system call; tells how many it brought, `None` if nothing was there.
-    /// A buffer for which something came that is not for this receiver has no
-    /// [arrival](TrainBuffer::arrival).
+    /// Receives what is there already, without waiting: in one system call at most `most` trains,
+    /// as many as `buffer` has room for, and [`MOST_TRAINS`](Self::MOST_TRAINS). Tells how many it brought, `None`
+    /// if nothing was there. What is not for this receiver is counted as by [`recv`](Self::recv), and no
+    /// [train](TrainBuffer::train) in its place.
     ///
-    /// For datagrams that come one by one: what is received like this is in sixteen
-    /// places in memory.
+    /// For datagrams that come one by one. The fewer places in memory they are put in, the longer those
+    /// stay in the processor's caches.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
-    pub fn recv_many(&mut self, buffers: &mut [TrainBuffer]) -> io::Result<Option<usize>> {
+    pub fn recv_many(
+        &mut self,
+        buffer: &mut TrainBuffer,
+        most: usize,
+    ) -> io::Result<Option<usize>> {
+        buffer.note([]);
         let mut slices: [IoSliceMut<'_>; mmsg::MOST] = array::from_fn(|_| IoSliceMut::new(&mut []));
-        let count = buffers.len().min(slices.len());
-        for buffer in &mut *buffers {
-            buffer.arrival = None;
-        }
-        for (slice, buffer) in slices.iter_mut().zip(&mut *buffers) {
-            *slice = IoSliceMut::new(&mut buffer.bytes);
+        let mut count = 0;
+        for (slice, room) in slices.iter_mut().zip(buffer.rooms()).take(most) {
+            *slice = IoSliceMut::new(room);
+            count += 1;
         }
         let slices = slices.get_mut(..count).unwrap_or_default();
-        let mut envelopes = mem::take(&mut self.envelopes);
-        envelopes.resize(mmsg::MOST, Envelope::EMPTY);
-        let received = mmsg::receive(self.socket.as_fd(), slices, &mut envelopes);
-        let came = received.unwrap_or_default();
-        for (envelope, buffer) in envelopes.iter().zip(&mut *buffers).take(came) {
-            let notes = envelope.notes();
-            let arrival = Arrival::new(envelope.len, Some(envelope.source()), &notes);
-            if let Received::Train(arrival) = self.sort_out(arrival, &notes) {
-                buffer.arrival = Some(arrival);
+        let received = mmsg::receive(self.socket.as_fd(), slices, &mut self.envelopes);
+        match received {
+            Ok(0) | Err(Errno::EAGAIN) => Ok(None),
+            Ok(came) => {
+                let envelopes = mem::take(&mut self.envelopes);
+                buffer.note(envelopes.iter().take(came).map(|it| self.open_envelope(it)));
+                self.envelopes = envelopes;
+                Ok(Some(came))
             }
-        }
-        self.envelopes = envelopes;
-        match (received, buffers.first_mut()) {
-            (Ok(0) | Err(Errno::EAGAIN), _) => Ok(None),
-            (Ok(came), _) => Ok(Some(came)),
             // Kept from it by a filter of system calls, it receives as `recv` does.
-            (Err(Errno::ENOSYS | Errno::EPERM), Some(buffer)) => {
+            Err(Errno::ENOSYS | Errno::EPERM) if count > 0 => {
                 Ok((self.recv(buffer, Wait::No)? != Received::TimedOut).then_some(1))
             }
-            (Err(error), _) => Err(error.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The train, unless it is foreign.
+    fn open_envelope(&mut self, envelope: &Envelope) -> Option<Arrival> {
+        let notes = envelope.notes();
+        let arrival = Arrival::new(envelope.len, Some(envelope.source()), &notes);
+        match self.sort_out(arrival, &notes) {
+            Received::Train(arrival) => Some(arrival),
+            _ => None,
         }
     }
 

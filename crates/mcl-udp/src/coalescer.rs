@@ -285,9 +285,10 @@ impl Coalescer {
         shared.gate.leave_role(claimed);
         let remains = shared.gate.is_waiting() || shared.gate.is_closed();
         if !claimed && remains {
-            let now = shared.gate.is_closed() || shared.gate.is_due(Instant::now());
-            if now || shared.flusher == Flusher::Asleep {
+            if shared.gate.is_closed() || shared.gate.is_due(Instant::now()) {
                 self.wake_flusher(&mut shared);
+            } else {
+                self.set_alarm(&mut shared);
             }
         }
         self.tell_change(&shared);
@@ -461,8 +462,7 @@ impl Coalescer {
             let now = Instant::now();
             if !shared.gate.is_role_free() {
                 // Who has the role leaves nothing undone without a call.
-                let deadline = shared.gate.deadline().filter(|deadline| *deadline > now);
-                shared = self.sleep(shared, deadline);
+                shared = self.sleep(shared, now);
             } else if shared.gate.is_due(now) {
                 shared.gate.take_role();
                 (shared, _) = self.send_due(shared, None, Blocking::Yes);
@@ -470,13 +470,14 @@ impl Coalescer {
             } else if shared.gate.is_closed() {
                 return;
             } else {
-                let deadline = shared.gate.deadline();
-                shared = self.sleep(shared, deadline);
+                shared = self.sleep(shared, now);
             }
         }
     }
 
-    fn sleep<'a>(&'a self, mut shared: Guard<'a>, deadline: Option<Instant>) -> Guard<'a> {
+    /// Sleeps until a deadline that is not past, or without end.
+    fn sleep<'a>(&'a self, mut shared: Guard<'a>, now: Instant) -> Guard<'a> {
+        let deadline = shared.gate.deadline().filter(|deadline| *deadline > now);
         shared.flusher = match deadline {
             None => Flusher::Asleep,
             Some(_) => Flusher::AsleepUntilDue,

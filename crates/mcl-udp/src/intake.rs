@@ -3,14 +3,13 @@
 use std::hash::RandomState;
 use std::hint;
 use std::io;
-use std::mem;
 use std::net::SocketAddrV6;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use mcl_net::{Arrival, Received as Woke, Receiver, SocketError, TrainBuffer, Wait};
+use mcl_net::{Arrival, Received as Woke, Receiver, SocketError, Train, TrainBuffer, Wait};
 use mcl_wire::{BodyBytes, Demux, Received, Sink, StreamId, TopicHash, Verdict};
 
 use crate::blocks::Blocks;
@@ -36,9 +35,6 @@ const KEPT_AT_REST: usize = 1 << 20;
 /// How long after the last datagrams memory that is kept for the next ones is freed.
 const AT_REST: Duration = Duration::from_secs(1);
 
-/// The most trains that are received before the first is taken in.
-const MOST_TRAINS: usize = 16;
-
 /// How often a spinning receiver looks at the clock: every so many tries, each of
 /// a fraction of a microsecond.
 const TRIES: u32 = 16;
@@ -51,13 +47,15 @@ pub(crate) struct Intake {
     herald: Herald,
     /// Trains received, and how many; which is being taken in, and how many
     /// datagrams of it are done with.
-    trains: Vec<TrainBuffer>,
+    trains: TrainBuffer,
     filled: usize,
     place: usize,
     done: usize,
     strip: LandingStrip,
     /// How often in a row there was something to receive without waiting.
     streak: u32,
+    /// How many trains to receive together then: the fewer, the less of the processor's caches.
+    batch: usize,
     workshop: Workshop,
     started: Instant,
     /// How long to look for datagrams without sleeping, after some came.
@@ -96,12 +94,13 @@ impl Intake {
             receiver,
             watch,
             herald: Herald::default(),
-            trains: vec![TrainBuffer::new()],
+            trains: TrainBuffer::new(),
             filled: 0,
             place: 0,
             done: 0,
             strip: LandingStrip::default(),
             streak: 0,
+            batch: 1,
             started,
             spin: wanted.spin,
             heard: started,
@@ -201,7 +200,7 @@ impl Intake {
         if self.streak > 1 {
             return self.receive_many();
         }
-        let woke = self.receiver.recv(&mut self.trains[0], Wait::No)?;
+        let woke = self.receiver.recv(&mut self.trains, Wait::No)?;
         if let Woke::Train(arrival) = woke {
             self.filled = 1;
             self.strip.consider(arrival);
@@ -216,21 +215,25 @@ impl Intake {
 
     /// Receives what is there, to be taken in together.
     fn receive_many(&mut self) -> io::Result<Woke> {
-        let streak = mem::take(&mut self.streak);
-        let Some(count) = self.receiver.recv_many(&mut self.trains)? else {
-            return Ok(Woke::TimedOut);
+        // All at once: what is allocated later would be in the midst of the traffic.
+        if self.trains.capacity() < Receiver::MOST_TRAINS {
+            self.trains = TrainBuffer::for_trains(Receiver::MOST_TRAINS);
+        }
+        let received = self.receiver.recv_many(&mut self.trains, self.batch);
+        let Ok(Some(count)) = received else {
+            self.streak = 0;
+            return received.map(|_| Woke::TimedOut);
         };
-        self.streak = streak;
         // There may be more than there is room for.
-        if count == self.trains.len() {
-            let room = MOST_TRAINS.min(2 * count);
-            self.trains.resize_with(room, TrainBuffer::new);
+        if count == self.batch {
+            self.batch = Receiver::MOST_TRAINS.min(2 * count);
         }
         let mut woke = Woke::Foreign;
-        for (at, train) in self.trains.iter().enumerate().take(count) {
-            let Some(arrival) = train.arrival() else {
+        for at in 0..count {
+            let Some(train) = self.trains.train(at) else {
                 continue;
             };
+            let arrival = train.arrival();
             self.filled = at + 1;
             self.strip.consider(arrival);
             if !is_single(&arrival) {
@@ -293,8 +296,10 @@ impl Intake {
             self.tired = false;
             (self.filled, self.place, self.done) = (0, 0, 0);
             self.workshop.trim(&mut core);
-            self.trains.truncate(1);
-            self.trains.shrink_to_fit();
+            if self.trains.capacity() > 1 {
+                self.trains = TrainBuffer::new();
+            }
+            self.batch = 1;
         } else if self.tired && woke == Woke::Alarm {
             // Datagrams came since it was set.
             self.tired = self.receiver.set_alarm(AT_REST - rest).is_ok();
@@ -330,8 +335,9 @@ impl Intake {
         }
         let workshop = &mut self.workshop;
         while self.place < self.filled && !workshop.has_enough() {
-            let train = &self.trains[self.place];
-            match workshop.take_in(now, train, self.done, &mut core, wants) {
+            let train = self.trains.train(self.place);
+            match train.and_then(|train| workshop.take_in(now, train, self.done, &mut core, wants))
+            {
                 Some(some) => self.done += some,
                 None => (self.place, self.done) = (self.place + 1, 0),
             }
@@ -344,7 +350,7 @@ impl Intake {
     fn take_landed(&mut self, now: Duration, landed: Landed, core: &mut Core, wants: Wants<'_>) {
         let strip = &mut self.strip;
         if !self.workshop.take_landed(now, landed, strip, core, wants) {
-            strip.gather(landed, &mut core.demux, &mut self.trains[0]);
+            strip.gather(landed, &mut core.demux, &mut self.trains);
             self.filled = 1;
         }
     }
@@ -384,12 +390,12 @@ impl Workshop {
     fn take_in(
         &mut self,
         now: Duration,
-        train: &TrainBuffer,
+        train: Train<'_>,
         done: usize,
         core: &mut Core,
         wants: Wants<'_>,
     ) -> Option<usize> {
-        let arrival = train.arrival()?;
+        let arrival = train.arrival();
         self.prepare(&arrival, core);
         let (demux, mut collector) = self.collector(&arrival, core, wants);
         let mut some = None;

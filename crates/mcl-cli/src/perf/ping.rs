@@ -10,6 +10,7 @@ use super::inbox::Inbox;
 use super::load::Load;
 use super::pong::{connections, unpoisoned};
 use super::report::{Received, Report, RoundTrip, Sent};
+use super::tally::as_nanos;
 use super::tuning::{ListenerSetup, Tuning};
 use super::watch::LOOK_EVERY;
 use super::{cpu, payload};
@@ -187,7 +188,7 @@ impl Pinger {
         let whole = echo.len() == self.payload.len();
         match payload::sequence(echo, number).filter(|_| whole) {
             Some(echoed) if echoed == number => {
-                self.times.push(nanos(since.elapsed()));
+                self.times.push(as_nanos(since.elapsed()));
                 self.awaited = None;
                 true
             }
@@ -292,8 +293,4 @@ fn taken(pinger: &mut Pinger, mut inbox: Inbox, schedule: &Schedule) -> Result<R
         }
     }
     Ok(Received::of(&inbox.statistics(), inbox.dropped()))
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use mcl_udp::{Message, Payload, StreamId};
 
 use super::{cpu, payload};
+use crate::record::nanos;
 
 /// A counter with one writer, which needs no locked instruction.
 #[derive(Debug, Default)]
@@ -160,12 +161,7 @@ impl Tally {
     }
 }
 
-fn nanos(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    as_nanos(since.unwrap_or_default())
-}
-
-fn as_nanos(time: Duration) -> u64 {
+pub(super) fn as_nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -1,9 +1,14 @@
 //! Trains of datagrams, cut by the kernel or by us.
 
+use std::env::consts::ARCH;
 use std::net::SocketAddrV6;
+use std::thread;
 
 use mcl_net::{Arrival, Received, Receiver, SendErrorKind, Sender, TrainBuffer, Wait};
 use mcl_testbed::Namespace;
+use nix::errno::Errno;
+use nix::libc;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::world::{Host, group, until};
 
@@ -63,9 +68,9 @@ fn trains_arrive_whole_where_the_device_takes_no_more_than_one_datagram() {
 /// A train: stride, sender, and the datagrams.
 type Train = (usize, SocketAddrV6, Vec<Vec<u8>>);
 
-fn train(arrival: Arrival, buffer: &TrainBuffer) -> Train {
+fn read<'a>(arrival: Arrival, datagrams: impl Iterator<Item = &'a [u8]>) -> Train {
     assert!(arrival.time().is_some());
-    let datagrams = buffer.datagrams().map(<[u8]>::to_vec).collect();
+    let datagrams = datagrams.map(<[u8]>::to_vec).collect();
     (arrival.stride(), arrival.source(), datagrams)
 }
 
@@ -74,7 +79,7 @@ fn one_by_one(receiver: &mut Receiver) -> Vec<Option<Train>> {
     let (mut buffer, mut all) = (TrainBuffer::new(), vec![]);
     loop {
         match receiver.recv(&mut buffer, Wait::No).unwrap() {
-            Received::Train(arrival) => all.push(Some(train(arrival, &buffer))),
+            Received::Train(arrival) => all.push(Some(read(arrival, buffer.datagrams()))),
             Received::Foreign => all.push(None),
             _ => return all,
         }
@@ -83,12 +88,15 @@ fn one_by_one(receiver: &mut Receiver) -> Vec<Option<Train>> {
 
 /// The same, and how many came with each call.
 fn many_at_once(receiver: &mut Receiver, most: usize) -> (Vec<Option<Train>>, Vec<usize>) {
-    let mut buffers: Vec<_> = (0..most).map(|_| TrainBuffer::new()).collect();
+    let mut buffer = TrainBuffer::for_trains(18);
     let (mut all, mut calls) = (vec![], vec![]);
-    while let Some(count) = receiver.recv_many(&mut buffers).unwrap() {
-        let came = |buffer: &TrainBuffer| buffer.arrival().map(|it| train(it, buffer));
-        all.extend(buffers[..count].iter().map(came));
-        assert!(buffers[count..].iter().all(|it| it.arrival().is_none()));
+    while let Some(count) = receiver.recv_many(&mut buffer, most).unwrap() {
+        let came = |index| {
+            let train = buffer.train(index)?;
+            Some(read(train.arrival(), train.datagrams()))
+        };
+        all.extend((0..count).map(came));
+        assert!((count..20).all(|index| buffer.train(index).is_none()));
         calls.push(count);
     }
     (all, calls)
@@ -218,4 +226,40 @@ mod with_ethtool {
         let mut sender = here.sender("v0", group("ff15::1"));
         trains_arrive_whole(&here, &there, &mut sender);
     }
+}
+
+/// Lets this thread make every system call but one, which fails with `errno`.
+fn refuse(call: libc::c_long, errno: Errno) {
+    let filter = SeccompFilter::new(
+        [(call, vec![])].into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno as u32),
+        ARCH.try_into().unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn many_come_one_by_one_where_a_sandbox_refuses_the_call() {
+    let (here, there) = Host::pair();
+    let group = group("ff15::1");
+    let mut receivers =
+        [Errno::EPERM, Errno::ENOSYS].map(|errno| (there.receiver("v0", group), errno));
+    let mut sender = here.sender("v0", group);
+    for len in 0..20 {
+        here.send(&mut sender, &pattern(len));
+    }
+    thread::scope(|scope| {
+        for (receiver, errno) in &mut receivers {
+            scope.spawn(|| {
+                refuse(libc::SYS_recvmmsg, *errno);
+                let (all, calls) = many_at_once(receiver, 16);
+                let came: Vec<_> = all.into_iter().flatten().flat_map(|(.., it)| it).collect();
+                assert_eq!(came, (0..20).map(pattern).collect::<Vec<_>>());
+                assert_eq!(calls, [1; 20]);
+            });
+        }
+    });
 }

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 use mcl_net::{Blocking, Sender, SenderOptions};
 use mcl_testbed::{Namespace, tell};
 use mcl_udp::{
-    Broadcaster, BroadcasterBuilder, Connection, Encoding, InterfaceChoice, Iter, Listener,
-    ListenerBuilder, Message, Pacing, Payload, PublishError, Queue, QueueOptions, RawBroadcaster,
-    RawListener, StreamId, SubscriptionId, Topic,
+    Broadcaster, BroadcasterBuilder, Connection, Encoding, Iter, Listener, ListenerBuilder,
+    Message, Pacing, Payload, PublishError, Queue, QueueOptions, RawBroadcaster, RawListener,
+    StreamId, SubscriptionId, Topic,
 };
 use mcl_wire::{BodyHead, Metadata, whole_message_prefix};
 
 use crate::support::{
-    connection, eventually, in_network, next, noise, payloads, raw_listener, says_something,
+    connection, eventually, in_network, next, noise, on, payloads, raw_listener, says_something,
     start_child, typed_listener,
 };
 
@@ -173,7 +173,7 @@ fn without_loopback_this_machine_hears_nothing() {
     in_network(|network| {
         let far = Namespace::new().unwrap();
         Namespace::veth(network, "v0", &far, "v0").unwrap();
-        let cable = connection().with_interface(InterfaceChoice::Name("v0".to_owned()));
+        let cable = on("v0");
         let there = far.run(|| RawListener::open(&cable).unwrap());
         let here = RawListener::open(&cable).unwrap();
         let (there, here) = (there.queue(), here.queue());
@@ -366,7 +366,7 @@ pub(crate) fn environment() {
         Ok(connection) => tell(connection.to_string()),
         Err(error) => tell(error.to_string()),
     }
-    let named = connection().with_interface(InterfaceChoice::Name("br0".to_owned()));
+    let named = on("br0");
     for connection in [connection(), named] {
         let listener = RawListener::open(&connection);
         let broadcaster = RawBroadcaster::open(&connection);
