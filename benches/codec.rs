@@ -10,6 +10,7 @@ mod settings;
 
 use std::hash::RandomState;
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
@@ -84,13 +85,11 @@ struct Interleaving {
 }
 
 impl Interleaving {
-    /// Calls `each` for every fragment of the next message of every stream.
-    fn round(self, mut each: impl FnMut(u64, u32)) {
+    /// Calls `each` for every train of the next message of every stream.
+    fn round(self, mut each: impl FnMut(u64, Range<u32>)) {
         for first in (0..self.fragments).step_by(self.burst as usize) {
             let end = self.fragments.min(first + self.burst);
-            for stream in 0..self.streams {
-                (first..end).for_each(|index| each(stream, index));
-            }
+            (0..self.streams).for_each(|stream| each(stream, first..end));
         }
     }
 
@@ -134,14 +133,32 @@ impl Scratch {
     /// The fragment of a message without a topic, all of zeros.
     fn fragment(&mut self, stream: u64, sequence: u64, number: u64, index: u32) -> &[u8] {
         self.next = (self.next + 1) % TRAIN;
-        let datagram = &mut self.datagrams[self.next];
+        self.put(self.next, stream, sequence, number, index);
+        &self.datagrams[self.next]
+    }
+
+    /// Fragments in a row of such a message, which begins with this sequence number.
+    fn train(&mut self, stream: u64, sequence: u64, number: u64, indexes: Range<u32>) -> &[u8] {
+        let len = indexes.len();
+        self.next += len;
+        if self.next > TRAIN {
+            self.next = len;
+        }
+        let first = self.next - len;
+        for (at, index) in (first..).zip(indexes) {
+            self.put(at, stream, sequence + u64::from(index), number, index);
+        }
+        self.datagrams[first..self.next].as_flattened()
+    }
+
+    fn put(&mut self, at: usize, stream: u64, sequence: u64, number: u64, index: u32) {
+        let datagram = &mut self.datagrams[at];
         // Ids are random.
         let id = stream.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
         datagram[8..16].copy_from_slice(&id.to_be_bytes());
         datagram[16..24].copy_from_slice(&sequence.to_be_bytes());
         datagram[28..36].copy_from_slice(&number.to_be_bytes());
         datagram[40..44].copy_from_slice(&index.to_be_bytes());
-        datagram
     }
 }
 
@@ -170,11 +187,16 @@ impl Reassembly {
 
     fn round(&mut self) {
         let (way, number) = (self.way, self.number);
-        way.round(|stream, index| {
-            let sequence = number * u64::from(way.fragments) + u64::from(index);
-            let datagram = self.scratch.fragment(stream, sequence, number, index);
-            self.demux
-                .datagram(Duration::ZERO, datagram, &mut self.last);
+        way.round(|stream, indexes| {
+            let sequence = number * u64::from(way.fragments);
+            let train = self.scratch.train(stream, sequence, number, indexes);
+            let mut rest = train;
+            while let Some((datagram, others)) = rest.split_at_checked(DATAGRAM) {
+                let (now, last) = (Duration::ZERO, &mut self.last);
+                self.demux.datagram(now, datagram, last);
+                let count = self.demux.follow(now, others, DATAGRAM, last);
+                rest = &others[count * DATAGRAM..];
+            }
             if let Some(buffer) = self.last.0.take() {
                 self.demux.recycle(buffer);
             }
@@ -305,13 +327,14 @@ impl Copy {
     }
 
     fn round(&mut self) {
-        self.way.round(|stream, index| {
-            let sequence = u64::from(index);
-            let datagram = self.scratch.fragment(stream, sequence, self.number, index);
-            let at = index as usize * FRAGMENT;
-            let place = &mut self.buffers[stream as usize][at..at + FRAGMENT];
-            place.copy_from_slice(&datagram[FRAGMENT_OVERHEAD..]);
-            black_box(place);
+        self.way.round(|stream, indexes| {
+            let train = self.scratch.train(stream, 0, self.number, indexes.clone());
+            for (datagram, index) in train.chunks(DATAGRAM).zip(indexes) {
+                let at = index as usize * FRAGMENT;
+                let place = &mut self.buffers[stream as usize][at..at + FRAGMENT];
+                place.copy_from_slice(&datagram[FRAGMENT_OVERHEAD..]);
+                black_box(place);
+            }
         });
         self.number += 1;
     }

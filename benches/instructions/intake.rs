@@ -33,6 +33,7 @@ pub(crate) fn benchmarks() -> Vec<Benchmark> {
             STREAMS,
             take_in_streams,
         ),
+        Benchmark::new("follow-64-kib", fragment, 16, 1, follow),
         Benchmark::new("land-1-mib", landing, 4, 1, land),
         Benchmark::new("filter-coalesced", small, 8, train, filter_coalesced),
         Benchmark::new("filter-64-kib", fragment, 16, 1, filter_large),
@@ -183,6 +184,57 @@ fn take_in_shuffled(steps: usize) -> Box<dyn Work> {
 
 fn filter_large(steps: usize) -> Box<dyn Work> {
     Intake::unwanted(larges(steps), |counters| counters.messages.filtered_by_hash)
+}
+
+/// Large messages whose trains are taken in as such.
+struct Trains {
+    demux: Demux<Hasher>,
+    taker: Taker,
+    /// The bytes of each message's datagrams.
+    steps: Vec<Vec<u8>>,
+    /// Bytes of each datagram but the last.
+    stride: usize,
+    followed: usize,
+}
+
+fn follow(steps: usize) -> Box<dyn Work> {
+    let Intake { demux, taker, .. } = Intake::new(Vec::new());
+    let steps = larges(steps);
+    Box::new(Trains {
+        demux,
+        taker,
+        stride: steps[0][0].len(),
+        steps: steps.iter().map(|step| step.concat()).collect(),
+        followed: 0,
+    })
+}
+
+impl Work for Trains {
+    fn step(&mut self, at: usize) {
+        for train in self.steps[at].chunks(TRAIN * self.stride) {
+            let mut rest = train;
+            while !rest.is_empty() {
+                let (datagram, others) = rest.split_at(rest.len().min(self.stride));
+                self.demux.datagram(time(at), datagram, &mut self.taker);
+                let count = self
+                    .demux
+                    .follow(time(at), others, self.stride, &mut self.taker);
+                self.followed += count;
+                rest = &others[count * self.stride..];
+            }
+        }
+        if let Some(buffer) = self.taker.last.take() {
+            self.demux.recycle(buffer);
+        }
+    }
+
+    fn outcome(&self) -> u64 {
+        let delivered = self.demux.counters().messages.delivered;
+        let all = delivered as usize * fragments_of(LARGE);
+        let followed = self.followed;
+        assert!(followed * 10 > all * 8, "{followed} of {all} followed");
+        delivered
+    }
 }
 
 /// A message of each of many streams, fragment by fragment in turn.

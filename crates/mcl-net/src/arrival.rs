@@ -94,6 +94,13 @@ impl<'a> Train<'a> {
         self.arrival
     }
 
+    /// The bytes of its datagrams, in order of sending: each as long as its
+    /// [stride](Arrival::stride), but for the last.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes.get(..self.arrival.len).unwrap_or(self.bytes)
+    }
+
     /// Its datagrams, in order of sending.
     pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.arrival.split(self.bytes)

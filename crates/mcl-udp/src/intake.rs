@@ -398,16 +398,16 @@ impl Workshop {
         let arrival = train.arrival();
         self.prepare(&arrival, core);
         let (demux, mut collector) = self.collector(&arrival, core, wants);
-        let mut some = None;
-        for (at, datagram) in train.datagrams().skip(done).enumerate() {
+        let (bytes, stride, count) = (train.bytes(), arrival.stride(), arrival.datagrams());
+        let mut taken = done;
+        while taken < count && !collector.workshop.has_enough() {
+            let rest = bytes.get(taken * stride..).unwrap_or_default();
+            let (datagram, others) = rest.split_at(rest.len().min(stride));
             demux.datagram(now, datagram, &mut collector);
-            if collector.workshop.has_enough() {
-                some = Some(at + 1);
-                break;
-            }
+            taken += 1 + demux.follow(now, others, stride, &mut collector);
         }
         self.blocks.seal(&mut self.ready);
-        some
+        (taken < count).then_some(taken - done)
     }
 
     /// Takes in a train that has landed in its message; `false` if it is not what

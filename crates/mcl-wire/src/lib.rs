@@ -12,7 +12,8 @@
 //! | send a longer one | [`BodyHead`], [`Fragmenter`] |
 //! | send many small ones together | [`BodyHead`], [`DatagramWriter`] |
 //! | receive | [`Demux`] with your [`Sink`] |
-//! | receive long messages without a copy | [`Demux::landing`] |
+//! | receive long messages faster, where datagrams come in trains | [`Demux::follow`] |
+//! | receive them without a copy | [`Demux::landing`] |
 //! | look into a datagram | [`Header::decode`], [`Frames`], [`Body::decode`] |
 //! | count losses | [`SequenceTracker`] |
 //!

@@ -260,11 +260,29 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         self.highest
     }
 
+    /// Whether `number` is the one after the highest.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn is_next(&self, number: u64) -> bool {
+        self.started && self.highest.checked_add(1) == Some(number)
+    }
+
     /// Whether `number` is beyond all seen, and no jump.
     #[cfg(feature = "alloc")]
     pub(crate) fn is_ahead(&self, number: u64) -> bool {
         let ahead = number.checked_sub(self.highest);
         self.started && ahead.is_some_and(|ahead| (1..=Self::WINDOW).contains(&ahead))
+    }
+
+    /// Takes note of the `count` numbers that follow the highest, of which the sequence has
+    /// seen one: as if each were observed.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn go_on(&mut self, count: u64) {
+        if count > 0 {
+            self.waits = false;
+            self.fill(count);
+            self.highest = self.highest.saturating_add(count);
+            add(&mut self.received, count);
+        }
     }
 
     /// Lets the next number start the sequence anew, wherever it is.
@@ -448,8 +466,21 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 
     /// Clears the places of the `ahead` numbers that follow the highest.
     fn forget(&mut self, ahead: u64) {
+        self.places_ahead(ahead, |word, mask| *word &= !mask);
+    }
+
+    /// Marks the `ahead` numbers that follow the highest as seen.
+    #[cfg(feature = "alloc")]
+    fn fill(&mut self, ahead: u64) {
+        self.places_ahead(ahead, |word, mask| *word |= mask);
+    }
+
+    /// Calls `each` for the words in which the places of the `ahead` numbers that follow the
+    /// highest are, with their bits.
+    #[inline]
+    fn places_ahead(&mut self, ahead: u64, each: impl Fn(&mut u64, u64)) {
         if ahead >= Self::WINDOW {
-            self.seen = [0; WORDS];
+            self.seen.iter_mut().for_each(|word| each(word, u64::MAX));
             return;
         }
         let mut at = (self.highest % Self::WINDOW + 1) % Self::WINDOW;
@@ -458,7 +489,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
             let bits = (WORD - at % WORD).min(left);
             let mask = (u64::MAX >> (WORD - bits)) << (at % WORD);
             if let Some(word) = self.word(at) {
-                *word &= !mask;
+                each(word, mask);
             }
             at = (at + bits) % Self::WINDOW;
             left -= bits;
@@ -654,6 +685,26 @@ mod tests {
         assert_eq!(tracker.observe(1 + MAX_JUMP), Arrival::Gap { missing });
         assert_eq!(tracker.observe(1), Arrival::Stale);
         assert_eq!(tracker.observe(0), Arrival::Jump, "that far behind");
+    }
+
+    #[test]
+    #[cfg(feature = "alloc")]
+    fn to_go_on_is_to_observe_each() {
+        for before in [0, 1, 62, 63, 64, 1000] {
+            for count in [0, 1, 2, 45, 64, 129, 1023, 1024, 1025, 3000] {
+                // A leap waits to be confirmed; and one number is still missing.
+                let mut one = tracker(&[5, 6 + before, 8 + before, 5000]);
+                let mut other = one.clone();
+                one.go_on(count);
+                let numbers = 9 + before..9 + before + count;
+                numbers.for_each(|number| _ = other.observe(number));
+                assert_eq!(one.counts(), other.counts());
+                for number in (0..9000).rev() {
+                    let arrivals = [&mut one, &mut other].map(|it| it.clone().observe(number));
+                    assert_eq!(arrivals[0], arrivals[1], "{before} {count} {number}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -321,6 +321,12 @@ impl Assembly {
         self.mark(index);
         let end = offset.saturating_add(data.len());
         self.filled = self.filled.max(short(end));
+        self.put(offset, data);
+    }
+
+    #[inline]
+    fn put(&mut self, offset: usize, data: &[u8]) {
+        let end = offset.saturating_add(data.len());
         if let Some(place) = self.buffer.get_mut(offset..end) {
             place.copy_from_slice(data);
             return;

@@ -7,9 +7,9 @@ use core::time::Duration;
 
 use super::{Context, Demux};
 use crate::demux::arena::Key;
-use crate::demux::plain::{Plain, Prefix};
+use crate::demux::plain::{Followers, Plain, Prefix};
 use crate::demux::received::Sink;
-use crate::demux::store::Progress;
+use crate::demux::run::Run;
 use crate::fragmenter::FRAGMENT_OVERHEAD;
 
 /// Trains in a row of one stream's messages before the next is predicted.
@@ -42,10 +42,10 @@ impl core::error::Error for Missed {}
 
 /// A message under reassembly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Lead {
-    stream: Key,
-    number: u64,
-    message: Key,
+pub(super) struct Lead {
+    pub(super) stream: Key,
+    pub(super) number: u64,
+    pub(super) message: Key,
 }
 
 /// Guesses from what came whether the same will go on.
@@ -58,6 +58,8 @@ pub(super) struct Forecast {
     steady: bool,
     /// Whether anything came since the last train.
     fresh: bool,
+    /// Whether the last datagram was a fragment of that message.
+    running: bool,
     /// Trains in a row that were steady.
     trains: u8,
     /// Trains to come for which nothing is predicted.
@@ -72,6 +74,23 @@ impl Forecast {
     #[inline]
     pub(super) const fn withdraw(&mut self) {
         self.offered = 0;
+        self.running = false;
+    }
+
+    #[inline]
+    pub(super) const fn is_running(&self) -> bool {
+        self.running
+    }
+
+    pub(super) const fn lead(&self) -> Option<Lead> {
+        self.lead
+    }
+
+    /// More fragments of that message were stored.
+    pub(super) const fn went_on(&mut self) {
+        self.withdraw();
+        self.fresh = true;
+        self.running = true;
     }
 
     /// A fragment of a message was stored.
@@ -83,6 +102,7 @@ impl Forecast {
             message,
         };
         self.fresh = true;
+        self.running = true;
         if self.lead != Some(lead) {
             self.steady &= self.lead.is_none_or(|before| before.is_followed_by(lead));
             self.lead = Some(lead);
@@ -116,8 +136,7 @@ impl Forecast {
 
     const fn hit(&mut self) {
         self.penalty = 0;
-        self.fresh = true;
-        self.offered = 0;
+        self.went_on();
     }
 }
 
@@ -187,70 +206,58 @@ impl<S: BuildHasher> Demux<S> {
         last_len: usize,
         sink: &mut impl Sink,
     ) -> Result<(), Missed> {
-        let Some(at) = self.expected(now, prefixes, last_len, sink) else {
+        let Some((lead, run, at)) = self.expected(now, prefixes, last_len, sink) else {
             return Err(self.forecast.missed());
         };
         self.forecast.hit();
-        self.store.expire(now);
-        let count = prefixes.len() as u64;
-        self.counters.datagrams_fed += count;
-        self.counters.datagrams.accepted += count;
-        self.counters.frames.fragment_stored += count;
-        if let Some(lead) = self.forecast.lead {
-            let full = self.store.pool.get(lead.message);
-            let full = full.map_or(0, |assembly| assembly.fragment_len());
-            let data = full.saturating_mul(prefixes.len().saturating_sub(1));
-            let data = data.saturating_add(last_len);
-            self.counters.bytes_fed += count * FRAGMENT_OVERHEAD as u64 + data as u64;
-            let progress = self
-                .store
-                .landed(lead.message, &at, prefixes.len(), last_len);
-            if let Progress::Complete(key) = progress {
-                self.complete(&at, lead.number, key, sink);
-            }
-        }
+        self.take_run(lead, &at, &run, sink);
         Ok(())
     }
 
-    /// Whether these are the fragments predicted, and if so, where the stream
-    /// is after the last of them.
+    /// The run, if these are the fragments predicted, and where its stream is after it.
     fn expected(
         &mut self,
         now: Duration,
         prefixes: &[Prefix],
         last_len: usize,
         sink: &mut impl Sink,
-    ) -> Option<Context> {
+    ) -> Option<(Lead, Run, Context)> {
         let offered = self.forecast.offered;
         let lead = self.forecast.lead.filter(|_| offered > 0)?;
-        let before = prefixes.len().checked_sub(1)?;
-        let expiry = self.store.limits.expiry;
         let stream = self.store.streams.get(lead.stream)?;
         let assembly = self.store.pool.get(lead.message)?;
-        let there = assembly.number == lead.number && assembly.stream == lead.stream;
-        if !there || now.saturating_sub(assembly.advanced) >= expiry {
+        if !self.is_alive(lead, now) {
             return None;
         }
-        let first = Plain::with_prefix(
-            prefixes.first()?,
-            assembly.slot(0, offered, last_len, before)?,
-        )?;
-        for (at, prefix) in prefixes.iter().enumerate() {
-            let data = assembly.slot(at, offered, last_len, before)?;
-            let plain = Plain::with_prefix(prefix, data)?;
-            let follows = plain.stream == stream.id
-                && plain.sequence == first.sequence.checked_add(at as u64)?
-                && assembly.expects(&plain.fragment, at);
-            if !follows {
-                return None;
-            }
-        }
-        let wanted = stream.datagrams.is_ahead(first.sequence) && sink.wants_stream(stream.id);
-        wanted.then_some(Context {
+        // The first and the last are looked at, those in between compared with the first.
+        let last = prefixes.len().checked_sub(1)?;
+        let plain = |at: usize| {
+            let data = assembly.slot(at, offered, last_len, last)?;
+            Plain::with_prefix(prefixes.get(at)?, data)
+        };
+        let (first, end) = (plain(0)?, plain(last)?);
+        let run = Run {
+            count: prefixes.len(),
+            sequence: first.sequence,
+            fragment_len: assembly.fragment_len(),
+            last_len,
+        };
+        let follows = [first.stream, end.stream] == [stream.id; 2]
+            && assembly.expects(&first.fragment, 0)
+            && assembly.expects(&end.fragment, last)
+            && end.sequence == run.last()?
+            && stream.datagrams.is_ahead(first.sequence);
+        let mut followers = Followers::of(prefixes.first()?)?;
+        let mut between = prefixes.get(1..last).unwrap_or_default().iter();
+        let wanted = follows
+            && between.all(|prefix| followers.is_next(prefix))
+            && sink.wants_stream(stream.id);
+        let at = Context {
             stream: lead.stream,
             id: stream.id,
-            sequence: first.sequence.checked_add(before as u64)?,
+            sequence: end.sequence,
             now,
-        })
+        };
+        wanted.then_some((lead, run, at))
     }
 }

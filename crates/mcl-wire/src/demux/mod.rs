@@ -9,6 +9,7 @@ mod limits;
 mod plain;
 mod pool;
 mod received;
+mod run;
 mod spares;
 mod store;
 mod streams;

@@ -67,6 +67,47 @@ impl<'a> Plain<'a> {
     }
 }
 
+/// The prefixes that follow that of a fragment, if those after it are sent in a row and are as long:
+/// nothing but the sequence number and the index tells them apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Followers {
+    before: [u8; 16],
+    sequence: u64,
+    between: [u8; 16],
+    index: u32,
+    after: [u8; 8],
+}
+
+impl Followers {
+    #[inline]
+    pub(crate) fn of(prefix: &Prefix) -> Option<Self> {
+        let mut reader = Reader::new(prefix);
+        Some(Self {
+            before: *reader.array()?,
+            sequence: reader.u64()?,
+            between: *reader.array()?,
+            index: reader.u32()?,
+            after: *reader.array()?,
+        })
+    }
+
+    /// Whether `prefix` is the next one. Who would not take numbers that begin anew
+    /// looks at that beforehand.
+    #[inline(always)]
+    pub(crate) fn is_next(&mut self, prefix: &Prefix) -> bool {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.index = self.index.wrapping_add(1);
+        Self::of(prefix).is_some_and(|it| {
+            // Each is of a length that needs no call.
+            it.before == self.before
+                && it.sequence == self.sequence
+                && it.between == self.between
+                && it.index == self.index
+                && it.after == self.after
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +143,27 @@ mod tests {
             assert_eq!(plain.fragment, fragment);
             let identity = (plain.stream, plain.sequence);
             assert_eq!(identity, (header.stream, header.sequence));
+        }
+    }
+
+    #[test]
+    fn those_that_follow_are_known_by_their_prefixes() {
+        let head = BodyHead::new(Some("t"), &Metadata::new()).unwrap();
+        let payload = alloc::vec![7; 10_000];
+        let fragments = Fragmenter::new(3, &head, &payload, 1452).unwrap();
+        let prefixes = fragments.zip(u64::from(u32::MAX)..);
+        let prefixes: Vec<Prefix> = prefixes
+            .map(|(fragment, sequence)| fragment.prefix(StreamId(9), sequence))
+            .collect();
+        let followers = Followers::of(&prefixes[1]).unwrap();
+        let mut all = followers.clone();
+        let (last, equal) = prefixes.split_last().unwrap();
+        assert!(equal.len() > 5 && equal[2..].iter().all(|it| all.is_next(it)));
+        assert!(!all.is_next(last), "it is shorter");
+        for at in 0..FRAGMENT_OVERHEAD {
+            let mut damaged = prefixes[2];
+            damaged[at] ^= 1;
+            assert!(!followers.clone().is_next(&damaged), "{at}");
         }
     }
 

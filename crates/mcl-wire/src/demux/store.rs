@@ -10,8 +10,8 @@ use crate::demux::assembly::{Assembly, Plan, Trust};
 use crate::demux::counters::{DepartedCounts, Disposition, FragmentFate, MessageCounts};
 use crate::demux::limits::Limits;
 use crate::demux::pool::{Claim, Pool, Relief};
+use crate::demux::run::Run;
 use crate::demux::streams::{Stream, Streams};
-use crate::fragmenter::FRAGMENT_OVERHEAD;
 use crate::frame::Fragment;
 use crate::header::StreamId;
 use crate::topic::TopicHash;
@@ -344,33 +344,16 @@ impl<S: BuildHasher> Store<S> {
         same.then_some((trust, assembly))
     }
 
-    /// Takes in fragments of message `key` that are in its buffer already, in
+    /// Takes in a run of fragments of message `key` that are in its buffer already, in
     /// datagrams the last of which is `at`.
-    pub(crate) fn landed(
-        &mut self,
-        key: Key,
-        at: &Context,
-        count: usize,
-        last_len: usize,
-    ) -> Progress {
-        let first = at.sequence.saturating_sub(count.saturating_sub(1) as u64);
-        let full = self.pool.get(key).map_or(0, Assembly::fragment_len);
-        for sequence in first..=at.sequence {
-            let data = if sequence == at.sequence {
-                last_len
-            } else {
-                full
-            };
-            let len = FRAGMENT_OVERHEAD.saturating_add(data);
-            // That they are new has been seen.
-            let _ = self.streams.observe(at.stream, sequence, len, at.now);
-        }
+    pub(crate) fn take_run(&mut self, key: Key, at: &Context, run: &Run) -> Progress {
+        self.streams.observe_run(at.stream, run, at.now);
         let (Some(stream), Some(assembly)) =
             (self.streams.get_mut(at.stream), self.pool.get_mut(key))
         else {
             return Progress::Stored(key);
         };
-        assembly.landed(count, last_len, at.now);
+        assembly.take_run(run, at.now);
         let progress = Progress::of(key, assembly);
         stream.advanced(assembly.number, key);
         self.pool.touch(key, stream);

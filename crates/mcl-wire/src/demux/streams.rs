@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use crate::demux::arena::{Arena, Key, List};
 use crate::demux::assembly::{Assembly, Trust};
 use crate::demux::counters::{MessageCounts, StreamReport};
+use crate::demux::run::Run;
 use crate::header::StreamId;
 use crate::tracker::{Arrival, SequenceTracker};
 
@@ -347,15 +348,33 @@ impl<S: BuildHasher> Streams<S> {
         let stream = self.arena.get_mut(key)?;
         let arrival = stream.datagrams.observe(sequence);
         if arrival.is_new() {
-            stream.heard = now;
-            stream.datagram_bytes += len as u64;
-            let class = stream.class;
-            self.arena.touch(0, self.lists.of(class), key);
-            if class == Class::Guest && self.may_settle() {
-                self.keep(key);
-            }
+            self.heard(key, len, now);
         }
         Some(arrival)
+    }
+
+    /// Takes note of a run of new datagrams.
+    pub(crate) fn observe_run(&mut self, key: Key, run: &Run, now: Duration) {
+        if let Some(stream) = self.arena.get_mut(key) {
+            // That they are new has been seen; some may be missing before the first.
+            let _ = stream.datagrams.observe(run.sequence);
+            stream.datagrams.go_on(run.count.saturating_sub(1) as u64);
+            self.heard(key, run.bytes(), now);
+        }
+    }
+
+    #[inline(always)]
+    fn heard(&mut self, key: Key, len: usize, now: Duration) {
+        let Some(stream) = self.arena.get_mut(key) else {
+            return;
+        };
+        stream.heard = now;
+        stream.datagram_bytes += len as u64;
+        let class = stream.class;
+        self.arena.touch(0, self.lists.of(class), key);
+        if class == Class::Guest && self.may_settle() {
+            self.keep(key);
+        }
     }
 
     /// Puts the stream on the list where it belongs by now.

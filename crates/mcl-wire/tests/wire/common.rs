@@ -217,8 +217,26 @@ pub(crate) fn receive(
         strays.truncate(bytes.len() - rest.len());
         assert!([&strays, rest].concat() == bytes);
     }
-    let feed = |datagram: &Vec<u8>| demux.datagram(now, datagram, sink);
-    (train.iter().map(feed).collect(), false)
+    (take_in(demux, now, train, sink), false)
+}
+
+/// A train is taken in by copy, and what follows in a row together.
+fn take_in(
+    demux: &mut Demux<Hasher>,
+    now: Duration,
+    train: &[Vec<u8>],
+    sink: &mut impl Sink,
+) -> Vec<Disposition> {
+    let (bytes, stride) = (train.concat(), train.first().map_or(1, Vec::len).max(1));
+    let mut dispositions = Vec::new();
+    while let Some(datagram) = train.get(dispositions.len()) {
+        dispositions.push(demux.datagram(now, datagram, sink));
+        let rest = bytes.get(dispositions.len() * stride..).unwrap_or_default();
+        let count = demux.follow(now, rest, stride, sink);
+        dispositions.resize(dispositions.len() + count, Disposition::Accepted);
+    }
+    assert_eq!(dispositions.len(), train.len());
+    dispositions
 }
 
 /// Every equation that the documentation promises, and every bound.

@@ -1,4 +1,5 @@
-//! Receiving in place is the same as receiving by copy, and what misses is not lost.
+//! Receiving in place, and what follows in a row together, is the same as receiving one by one, and what
+//! misses is not lost.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,8 @@ use crate::common::{Hasher, Inbox, Rng, Sender, check, demux, payload, receive, 
 
 const NOW: Duration = Duration::from_secs(1);
 
-/// Two receivers of the same trains, one of which uses landings.
+/// Two receivers of the same trains, one of which uses landings, and takes in together what
+/// follows.
 struct Twins {
     landing: Demux<Hasher>,
     copying: Demux<Hasher>,
@@ -348,6 +350,84 @@ fn with_every_schedule_it_is_the_same_as_by_copy() {
     }
     assert!(landed > 1000 && missed > 100, "{landed} {missed}");
     assert!(delivered > 1000, "{delivered}");
+}
+
+/// The rest of a message, of which one fragment was taken in, as a train.
+fn halfway(len: usize) -> (Midway, Vec<u8>, usize) {
+    let mut midway = midway(len);
+    let first = midway.rest.remove(0);
+    midway.demux.datagram(NOW, &first, &mut midway.inbox);
+    let train = midway.rest.concat();
+    (midway, train, first.len())
+}
+
+impl Midway {
+    fn follow(&mut self, now: Duration, train: &[u8], stride: usize) -> usize {
+        let count = self.demux.follow(now, train, stride, &mut self.inbox);
+        check(&self.demux);
+        self.rest.drain(..count);
+        count
+    }
+}
+
+#[test]
+fn what_follows_is_taken_in_together_but_for_a_shorter_end() {
+    let (mut midway, train, stride) = halfway(100_000);
+    let before = midway.demux.counters();
+    let count = midway.follow(NOW, &train, stride);
+    assert_eq!(count, train.len() / stride);
+    let after = midway.demux.counters();
+    assert_eq!(after.datagrams_fed - before.datagrams_fed, count as u64);
+    let bytes = (count * stride) as u64;
+    assert_eq!(after.bytes_fed - before.bytes_fed, bytes);
+    assert_eq!(midway.rest.len(), 1);
+    midway.finish();
+    // An end that is no shorter completes the message.
+    let (_, train, stride) = halfway(100_000);
+    let missing = stride - train.len() % stride;
+    let (mut midway, train, stride) = halfway(100_000 + missing);
+    assert_eq!(midway.follow(NOW, &train, stride), train.len() / stride);
+    assert_eq!((midway.rest.len(), midway.demux.pending()), (0, 0));
+    assert_eq!(midway.follow(NOW, &train, stride), 0, "it is over");
+    midway.finish();
+}
+
+#[test]
+fn whatever_is_wrong_ends_what_follows() {
+    for at in [0, 1, 2, 3, 4, 8, 15, 16, 23, 24, 25, 26, 27, 28, 35] {
+        for which in 0..4 {
+            let (mut midway, mut train, stride) = halfway(100_000);
+            train[which * stride + at] ^= 0x80;
+            assert_eq!(midway.follow(NOW, &train, stride), which, "{at}");
+            midway.finish();
+        }
+    }
+    let (mut midway, train, stride) = halfway(100_000);
+    // One is missing, or the train begins in the middle of one.
+    for from in [stride, 1, stride - 1] {
+        assert_eq!(midway.follow(NOW, &train[from..], stride), 0);
+    }
+    for stride in [0, 1, 51, 52, 53, stride - 1, stride + 1, usize::MAX] {
+        assert_eq!(midway.follow(NOW, &train, stride), 0);
+    }
+    assert_eq!(midway.follow(NOW, &train[..stride - 1], stride), 0);
+    assert_eq!(midway.follow(NOW, &[], stride), 0);
+    midway.inbox.not_stream = Some(StreamId(1));
+    assert_eq!(midway.follow(NOW, &train, stride), 0);
+    midway.inbox.not_stream = None;
+    let later = NOW + Duration::from_secs(1);
+    assert_eq!(midway.follow(later, &train, stride), 0, "it is too late");
+    midway.finish();
+}
+
+#[test]
+fn nothing_follows_what_is_not_a_fragment_or_was_not_taken() {
+    let (mut midway, train, stride) = halfway(100_000);
+    let again = midway.rest[0].clone();
+    assert_eq!(midway.follow(NOW, &train[..stride], stride), 1);
+    midway.demux.datagram(NOW, &again, &mut midway.inbox);
+    assert_eq!(midway.follow(NOW, &train[stride..], stride), 0);
+    midway.finish();
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Fragments that are received in place.
+//! Fragments in a row, received in place or copied there.
 
 use core::time::Duration;
 
 use super::{Assembly, Trust, short};
+use crate::demux::run::Run;
 use crate::frame::Fragment;
 
 impl Assembly {
@@ -66,17 +67,37 @@ impl Assembly {
             && !self.contradicts(fragment)
     }
 
-    /// Takes in `count` fragments which are in their slots already, the last of
-    /// them with `last_len` bytes.
-    pub(crate) fn landed(&mut self, count: usize, last_len: usize, now: Duration) {
-        let before = count
-            .saturating_sub(1)
-            .saturating_mul(usize::from(self.size));
-        let len = before.saturating_add(last_len);
+    /// For how many full fragments that follow there is room already, if there are no signs
+    /// of a loss.
+    pub(crate) fn room_for_run(&self) -> usize {
+        if self.has_stash() || self.has_gap() || self.ahead > 0 {
+            return 0;
+        }
+        let end = self.buffer.capacity().min(self.total());
+        let room = end.saturating_sub(self.start());
+        room.checked_div(usize::from(self.size)).unwrap_or(0)
+    }
+
+    /// Copies full fragments that follow to their slots, for which there is
+    /// [room](Self::room_for_run).
+    pub(crate) fn copy_run<'a>(&mut self, fragments: impl Iterator<Item = &'a [u8]>) {
+        let mut offset = self.start();
+        for data in fragments {
+            self.put(offset, data);
+            offset = offset.saturating_add(data.len());
+        }
+    }
+
+    /// Takes in fragments which are in their slots already.
+    pub(crate) fn take_run(&mut self, run: &Run, now: Duration) {
+        let len = run.data();
         let end = self.start().saturating_add(len);
         self.filled = self.filled.max(short(end));
         self.received = self.received.saturating_add(short(len));
         self.advanced = now;
-        (0..count).for_each(|_| self.mark(self.next));
+        // Nothing is beyond them; the last one tells what is to be known of a gap.
+        let before = run.count.saturating_sub(1);
+        self.next = self.next.saturating_add(short(before));
+        self.mark(self.next);
     }
 }
