@@ -130,14 +130,8 @@ impl Scratch {
         }
     }
 
-    /// The fragment of a message without a topic, all of zeros.
-    fn fragment(&mut self, stream: u64, sequence: u64, number: u64, index: u32) -> &[u8] {
-        self.next = (self.next + 1) % TRAIN;
-        self.put(self.next, stream, sequence, number, index);
-        &self.datagrams[self.next]
-    }
-
-    /// Fragments in a row of such a message, which begins with this sequence number.
+    /// Fragments in a row of a message without a topic, all of zeros, which begins with this sequence
+    /// number.
     fn train(&mut self, stream: u64, sequence: u64, number: u64, indexes: Range<u32>) -> &[u8] {
         let len = indexes.len();
         self.next += len;
@@ -209,102 +203,6 @@ impl Reassembly {
         bencher.iter_custom(|iterations| way.time(iterations, || self.round()));
         let delivered = self.demux.counters().messages.delivered;
         assert_eq!(delivered, self.number * way.streams, "nothing may be lost");
-    }
-}
-
-/// Reassembly of one stream's messages, received in place: the slots are
-/// filled with the bytes that the kernel would copy there.
-struct InPlace {
-    fragments: u32,
-    demux: Demux<RandomState>,
-    last: Last,
-    scratch: Scratch,
-    number: u64,
-    landed: u64,
-}
-
-impl InPlace {
-    fn new(size: usize) -> Self {
-        let fragments = size.div_ceil(FRAGMENT) as u32;
-        let mut new = Self {
-            fragments,
-            demux: Demux::new(Limits::default(), RandomState::new()),
-            last: Last::default(),
-            scratch: Scratch::new(fragments as usize * FRAGMENT),
-            number: 0,
-            landed: 0,
-        };
-        (0..2).for_each(|_| new.round(true));
-        new
-    }
-
-    /// The next message. Without `copy` the slots are left as they are, to see
-    /// what is our own.
-    fn round(&mut self, copy: bool) {
-        let sequence = self.number * u64::from(self.fragments);
-        let mut index = 0;
-        while index < self.fragments {
-            let train = (self.fragments - index).min(TRAIN as u32);
-            let mut prefixes = [[0; FRAGMENT_OVERHEAD]; TRAIN];
-            let landing = self.demux.landing(TRAIN);
-            let mut slots = landing.map(|it| it.slots.chunks_mut(it.fragment_len));
-            for (prefix, index) in prefixes.iter_mut().zip(index..index + train) {
-                let sequence = sequence + u64::from(index);
-                let datagram = self.scratch.fragment(1, sequence, self.number, index);
-                let (front, data) = datagram.split_first_chunk().expect("long enough");
-                *prefix = *front;
-                if let Some(slot) = slots.as_mut().and_then(Iterator::next)
-                    && copy
-                {
-                    slot.copy_from_slice(data);
-                }
-            }
-            if slots.is_some() {
-                let prefixes = &prefixes[..train as usize];
-                self.demux
-                    .landed(Duration::ZERO, prefixes, FRAGMENT, &mut self.last)
-                    .expect("as predicted");
-                self.landed += u64::from(train);
-            } else {
-                for index in index..index + train {
-                    let sequence = sequence + u64::from(index);
-                    let datagram = self.scratch.fragment(1, sequence, self.number, index);
-                    self.demux
-                        .datagram(Duration::ZERO, datagram, &mut self.last);
-                }
-            }
-            index += train;
-        }
-        if let Some(buffer) = self.last.0.take() {
-            self.demux.recycle(buffer);
-        }
-        self.number += 1;
-    }
-}
-
-/// Nanoseconds per fragment in place, with and without what the kernel does;
-/// compare with "fragment of a train of 45".
-fn in_place(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("fragment in place");
-    for size in [1 << 20, 8 << 20, 64 << 20] {
-        group.throughput(Throughput::Bytes(FRAGMENT as u64));
-        for (name, copy) in [("", true), (", copied by nobody", false)] {
-            let mut in_place = InPlace::new(size);
-            let way = Interleaving {
-                streams: 1,
-                fragments: in_place.fragments,
-                burst: TRAIN as u32,
-            };
-            group.bench_function(format!("{} KiB{name}", size >> 10), |bencher| {
-                bencher.iter_custom(|iterations| way.time(iterations, || in_place.round(copy)));
-            });
-            assert_eq!(
-                in_place.demux.counters().messages.delivered,
-                in_place.number
-            );
-            let all = in_place.number * u64::from(in_place.fragments);
-            assert!(in_place.landed > all / 10 * 8, "hardly anything landed");
-        }
     }
 }
 
@@ -440,6 +338,6 @@ fn extras(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = settings::criterion();
-    targets = fragment, reassemble, growth, streams, in_place, coalesced, extras
+    targets = fragment, reassemble, growth, streams, coalesced, extras
 }
 criterion_main!(benches);

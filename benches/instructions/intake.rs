@@ -6,20 +6,17 @@ use std::time::Duration;
 
 use mcl_benches::traffic::{TRAIN, coalesce, fragmented, head, shuffle};
 use mcl_wire::{
-    BodyBytes, Counters, Demux, FRAGMENT_OVERHEAD, Limits, Received, Sink, StreamId, TopicHash,
-    whole_message_prefix,
+    BodyBytes, Counters, Demux, Limits, Received, Sink, StreamId, TopicHash, whole_message_prefix,
 };
 
 use super::{Benchmark, LARGE, MESSAGE, SMALL, STREAM, Work, fragments_of, messages_in_train};
 
 const STREAMS: usize = 100;
-const LANDING: usize = 1 << 20;
 
 pub(crate) fn benchmarks() -> Vec<Benchmark> {
     let (train, hostiles) = (messages_in_train(), hostile(0).len());
     let (small, fragment) = ((train, "message"), (fragments_of(LARGE), "fragment"));
     let of_streams = (STREAMS * fragments_of(LARGE), "fragment");
-    let landing = (fragments_of(LANDING), "fragment");
     let refused = (hostiles, "datagram");
     vec![
         Benchmark::new("take-in-whole", MESSAGE, 256, 1, take_in_whole),
@@ -34,7 +31,6 @@ pub(crate) fn benchmarks() -> Vec<Benchmark> {
             take_in_streams,
         ),
         Benchmark::new("follow-64-kib", fragment, 16, 1, follow),
-        Benchmark::new("land-1-mib", landing, 4, 1, land),
         Benchmark::new("filter-coalesced", small, 8, train, filter_coalesced),
         Benchmark::new("filter-64-kib", fragment, 16, 1, filter_large),
         Benchmark::new("refuse-hostile", refused, 32, hostiles, refuse_hostile),
@@ -290,62 +286,4 @@ fn refuse_hostile(steps: usize) -> Box<dyn Work> {
     let mut new = Intake::new((0..steps as u64).map(hostile).collect());
     new.outcome = |counters| counters.datagrams.dropped();
     Box::new(new)
-}
-
-/// Large messages received where they are put together; the kernel, which would write
-/// them there, is left out.
-struct InPlace {
-    demux: Demux<Hasher>,
-    taker: Taker,
-    steps: Vec<Step>,
-    landed: usize,
-}
-
-fn land(steps: usize) -> Box<dyn Work> {
-    let Intake { demux, taker, .. } = Intake::new(Vec::new());
-    let steps = (0..steps).map(|at| large(STREAM, at, LANDING)).collect();
-    Box::new(InPlace {
-        demux,
-        taker,
-        steps,
-        landed: 0,
-    })
-}
-
-impl Work for InPlace {
-    fn step(&mut self, at: usize) {
-        for train in self.steps[at].chunks(TRAIN) {
-            if self.demux.landing(TRAIN).is_none() {
-                for datagram in train {
-                    self.demux.datagram(time(at), datagram, &mut self.taker);
-                }
-                continue;
-            }
-            let mut prefixes = [[0; FRAGMENT_OVERHEAD]; TRAIN];
-            let mut last = 0;
-            for (prefix, datagram) in prefixes.iter_mut().zip(train) {
-                let (front, data) = datagram.split_first_chunk().expect("long enough");
-                (*prefix, last) = (*front, data.len());
-            }
-            let prefixes = &prefixes[..train.len()];
-            self.demux
-                .landed(time(at), prefixes, last, &mut self.taker)
-                .expect("as predicted");
-            self.landed += train.len();
-        }
-        if let Some(buffer) = self.taker.last.take() {
-            self.demux.recycle(buffer);
-        }
-    }
-
-    fn outcome(&self) -> u64 {
-        let delivered = self.demux.counters().messages.delivered;
-        let all = delivered as usize * fragments_of(LANDING);
-        assert!(
-            self.landed * 10 > all * 8,
-            "{} of {all} landed",
-            self.landed
-        );
-        delivered
-    }
 }

@@ -163,8 +163,8 @@ impl TrainBuffer {
         Some(Train { arrival, bytes })
     }
 
-    /// All the room for the first train, for [`Receiver::recv_vectored`](crate::Receiver::recv_vectored).
-    pub fn room(&mut self) -> &mut [u8] {
+    /// The room for the first train.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         let len = TRAIN_CAPACITY.min(self.bytes.len());
         self.bytes.get_mut(..len).unwrap_or_default()
     }
@@ -180,19 +180,6 @@ impl TrainBuffer {
         for place in &mut self.arrivals {
             *place = arrivals.next().flatten();
         }
-    }
-
-    /// Takes over a train that [`Receiver::recv_vectored`](crate::Receiver::recv_vectored) has put elsewhere: its
-    /// bytes are those of `parts`, one after the other.
-    pub fn gather<'a>(&mut self, arrival: Arrival, parts: impl Iterator<Item = &'a [u8]>) {
-        let mut room = self.room();
-        for part in parts {
-            let len = part.len().min(room.len());
-            let (place, rest) = room.split_at_mut(len);
-            place.copy_from_slice(part.get(..len).unwrap_or_default());
-            room = rest;
-        }
-        self.note([Some(arrival)]);
     }
 }
 
@@ -226,6 +213,8 @@ mod tests {
         assert_eq!(datagrams(0), Some(vec![&b"a"[..]]));
         assert_eq!(datagrams(1), None);
         assert_eq!(datagrams(2), Some(vec![&b"c"[..], b"c"]));
+        let bytes = [0, 2].map(|index| buffer.train(index).unwrap().bytes());
+        assert_eq!(bytes, [&b"a"[..], b"cc"]);
         assert_eq!((datagrams(3), buffer.capacity()), (None, 3));
         assert_eq!(TrainBuffer::for_trains(0).capacity(), 1);
     }

@@ -293,26 +293,14 @@ impl Receiver {
     /// remains usable.
     pub fn recv(&mut self, buffer: &mut TrainBuffer, wait: Wait) -> io::Result<Received> {
         buffer.note([]);
-        let received = self.recv_vectored(&mut [IoSliceMut::new(buffer.room())], wait)?;
-        if let Received::Train(arrival) = received {
-            buffer.note([Some(arrival)]);
-        }
-        Ok(received)
-    }
-
-    /// As [`recv`](Self::recv), into slices that are filled one after the other. A
-    /// train can have 64 KiB; what has no room in the slices is lost.
-    ///
-    /// # Errors
-    /// As [`recv`](Self::recv).
-    pub fn recv_vectored(
-        &mut self,
-        slices: &mut [IoSliceMut<'_>],
-        wait: Wait,
-    ) -> io::Result<Received> {
         loop {
-            match self.try_recv(slices) {
-                Ok(received) => return Ok(received),
+            match self.try_recv(&mut [IoSliceMut::new(buffer.room())]) {
+                Ok(received) => {
+                    if let Received::Train(arrival) = received {
+                        buffer.note([Some(arrival)]);
+                    }
+                    return Ok(received);
+                }
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) if wait == Wait::No => return Ok(Received::TimedOut),
                 Err(Errno::EAGAIN) => {}

@@ -17,7 +17,6 @@ use crate::depot::Stock;
 use crate::filter::Filter;
 use crate::handful::Handful;
 use crate::herald::Herald;
-use crate::landing::{Landed, LandingStrip};
 use crate::message::TopicCache;
 use crate::shared::Core;
 use crate::sync::lock;
@@ -51,7 +50,6 @@ pub(crate) struct Intake {
     filled: usize,
     place: usize,
     done: usize,
-    strip: LandingStrip,
     /// How often in a row there was something to receive without waiting.
     streak: u32,
     /// How many trains to receive together then: the fewer, the less of the processor's caches.
@@ -98,7 +96,6 @@ impl Intake {
             filled: 0,
             place: 0,
             done: 0,
-            strip: LandingStrip::default(),
             streak: 0,
             batch: 1,
             started,
@@ -127,7 +124,7 @@ impl Intake {
             self.due(&core)
         };
         let until = deadline.into_iter().chain(due).min();
-        let woke = self.wait_for_some(core, until, go_on);
+        let woke = self.wait_for_some(until, go_on);
         self.attend(core, woke)
     }
 
@@ -159,27 +156,26 @@ impl Intake {
 
     fn wait_for_some(
         &mut self,
-        core: &Mutex<Core>,
         until: Option<Instant>,
         go_on: impl Fn() -> bool,
     ) -> io::Result<Woke> {
-        let mut woke = self.receive_now(core)?;
+        let mut woke = self.receive_now()?;
         if woke == Woke::TimedOut && !self.spin.is_zero() {
-            woke = self.spin(core, until, go_on)?;
+            woke = self.spin(until, go_on)?;
         }
         let wait = until.map_or(Wait::Forever, Wait::Until);
         while woke == Woke::TimedOut {
             if let Some(ended) = self.receiver.wait(wait)? {
                 return Ok(ended);
             }
-            woke = self.receive_now(core)?;
+            woke = self.receive_now()?;
         }
         Ok(woke)
     }
 
     /// Receives what is there, without waiting.
     pub(crate) fn try_receive(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
-        let woke = self.receive_now(core);
+        let woke = self.receive_now();
         if let Ok(Woke::TimedOut) = woke {
             self.watch.ask(Instant::now(), &mut self.receiver);
             self.tell(&lock(core));
@@ -187,23 +183,15 @@ impl Intake {
         self.attend(core, woke)
     }
 
-    fn receive_now(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
+    fn receive_now(&mut self) -> io::Result<Woke> {
         (self.filled, self.place, self.done) = (0, 0, 0);
-        if self.strip.is_worth_it() {
-            let mut core = lock(core);
-            let in_place = self.strip.receive(&mut self.receiver, &mut core.demux);
-            if let Some(woke) = in_place {
-                return woke;
-            }
-        }
         // Where one follows the other, more will be there.
         if self.streak > 1 {
             return self.receive_many();
         }
         let woke = self.receiver.recv(&mut self.trains, Wait::No)?;
-        if let Woke::Train(arrival) = woke {
+        if let Woke::Train(_) = woke {
             self.filled = 1;
-            self.strip.consider(arrival);
         }
         match woke {
             Woke::Train(arrival) if is_single(&arrival) => self.streak += 1,
@@ -235,7 +223,6 @@ impl Intake {
             };
             let arrival = train.arrival();
             self.filled = at + 1;
-            self.strip.consider(arrival);
             if !is_single(&arrival) {
                 self.streak = 0;
             }
@@ -245,15 +232,10 @@ impl Intake {
     }
 
     /// Tries again and again, until something comes or the time for that is over.
-    fn spin(
-        &mut self,
-        core: &Mutex<Core>,
-        until: Option<Instant>,
-        go_on: impl Fn() -> bool,
-    ) -> io::Result<Woke> {
+    fn spin(&mut self, until: Option<Instant>, go_on: impl Fn() -> bool) -> io::Result<Woke> {
         loop {
             for _ in 0..TRIES {
-                let woke = self.receive_now(core)?;
+                let woke = self.receive_now()?;
                 if woke != Woke::TimedOut {
                     return Ok(woke);
                 }
@@ -284,10 +266,7 @@ impl Intake {
         }
         let mut core = lock(core);
         core.foreign = self.receiver.foreign();
-        // What has landed in a message must still be there when it is taken in.
-        if !self.strip.is_occupied() {
-            core.demux.expire(now.duration_since(self.started));
-        }
+        core.demux.expire(now.duration_since(self.started));
         let rest = now.duration_since(self.heard);
         if let Woke::Train(_) = woke {
             self.heard = now;
@@ -323,36 +302,22 @@ impl Intake {
         ignored: &[StreamId],
         claimed: bool,
     ) -> bool {
-        let landed = self.strip.clear();
-        if landed.is_none() && self.place == self.filled {
+        if self.place == self.filled {
             return false;
         }
         let mut core = lock(core);
         let now = self.started.elapsed();
         let wants = Wants { ignored, claimed };
-        if let Some(landed) = landed {
-            self.take_landed(now, landed, &mut core, wants);
-        }
         let workshop = &mut self.workshop;
         while self.place < self.filled && !workshop.has_enough() {
             let train = self.trains.train(self.place);
             match train.and_then(|train| workshop.take_in(now, train, self.done, &mut core, wants))
             {
-                Some(some) => self.done += some,
+                Some(done) => self.done = done,
                 None => (self.place, self.done) = (self.place + 1, 0),
             }
         }
         !workshop.ready.is_empty()
-    }
-
-    /// Takes in what has landed in its message; or, if it does not belong there,
-    /// leaves it as a train like others.
-    fn take_landed(&mut self, now: Duration, landed: Landed, core: &mut Core, wants: Wants<'_>) {
-        let strip = &mut self.strip;
-        if !self.workshop.take_landed(now, landed, strip, core, wants) {
-            strip.gather(landed, &mut core.demux, &mut self.trains);
-            self.filled = 1;
-        }
     }
 
     /// The messages that [`advance`](Self::advance) found.
@@ -386,7 +351,7 @@ struct Workshop {
 
 impl Workshop {
     /// Takes in datagrams of `train` after the first `done`. If there are enough
-    /// messages before its end, tells how many datagrams it took.
+    /// messages before its end, tells how many are done with.
     fn take_in(
         &mut self,
         now: Duration,
@@ -407,29 +372,7 @@ impl Workshop {
             taken += 1 + demux.follow(now, others, stride, &mut collector);
         }
         self.blocks.seal(&mut self.ready);
-        (taken < count).then_some(taken - done)
-    }
-
-    /// Takes in a train that has landed in its message; `false` if it is not what
-    /// was expected there.
-    fn take_landed(
-        &mut self,
-        now: Duration,
-        landed: Landed,
-        strip: &LandingStrip,
-        core: &mut Core,
-        wants: Wants<'_>,
-    ) -> bool {
-        let Some((prefixes, last_len)) = strip.landed(landed) else {
-            return false;
-        };
-        self.prepare(&landed.arrival, core);
-        let (demux, mut collector) = self.collector(&landed.arrival, core, wants);
-        let taken = demux
-            .landed(now, prefixes, last_len, &mut collector)
-            .is_ok();
-        self.blocks.seal(&mut self.ready);
-        taken
+        (taken < count).then_some(taken)
     }
 
     fn prepare(&mut self, arrival: &Arrival, core: &mut Core) {

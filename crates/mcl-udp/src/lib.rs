@@ -129,7 +129,6 @@ mod handful;
 mod herald;
 mod intake;
 mod interface;
-mod landing;
 mod limit;
 mod line;
 mod listener;

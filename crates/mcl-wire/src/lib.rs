@@ -13,7 +13,6 @@
 //! | send many small ones together | [`BodyHead`], [`DatagramWriter`] |
 //! | receive | [`Demux`] with your [`Sink`] |
 //! | receive long messages faster, where datagrams come in trains | [`Demux::follow`] |
-//! | receive them without a copy | [`Demux::landing`] |
 //! | look into a datagram | [`Header::decode`], [`Frames`], [`Body::decode`] |
 //! | count losses | [`SequenceTracker`] |
 //!
@@ -465,7 +464,7 @@ pub use body::{Body, BodyError};
 #[cfg(feature = "alloc")]
 pub use demux::{
     Account, BodyBytes, Counters, DatagramCounts, Demux, DepartedCounts, Disposition, FrameCounts,
-    Landing, Limits, MessageCounts, Missed, Received, Sink, StreamReport, Verdict,
+    Limits, MessageCounts, Received, Sink, StreamReport, Verdict,
 };
 pub use fragmenter::{
     FRAGMENT_OVERHEAD, FragmentError, Fragmenter, OutgoingFragment, WHOLE_MESSAGE_OVERHEAD,

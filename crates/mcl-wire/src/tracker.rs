@@ -266,13 +266,6 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         self.started && self.highest.checked_add(1) == Some(number)
     }
 
-    /// Whether `number` is beyond all seen, and no jump.
-    #[cfg(feature = "alloc")]
-    pub(crate) fn is_ahead(&self, number: u64) -> bool {
-        let ahead = number.checked_sub(self.highest);
-        self.started && ahead.is_some_and(|ahead| (1..=Self::WINDOW).contains(&ahead))
-    }
-
     /// Takes note of the `count` numbers that follow the highest, of which the sequence has
     /// seen one: as if each were observed.
     #[cfg(feature = "alloc")]

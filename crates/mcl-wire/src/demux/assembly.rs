@@ -11,7 +11,7 @@
 //! arrival works, and no byte is moved more than once beside the growing.
 
 mod gap;
-mod slots;
+mod run;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -146,11 +146,6 @@ impl Assembly {
             seen: Vec::new(),
             stash: None,
         }
-    }
-
-    /// Bytes of each fragment but the last.
-    pub(crate) const fn fragment_len(&self) -> usize {
-        self.size as usize
     }
 
     pub(crate) const fn total(&self) -> usize {

@@ -4,7 +4,6 @@ mod account;
 mod arena;
 mod assembly;
 mod counters;
-mod landing;
 mod limits;
 mod plain;
 mod pool;
@@ -23,7 +22,6 @@ pub use account::Account;
 pub use counters::{
     Counters, DatagramCounts, DepartedCounts, Disposition, FrameCounts, MessageCounts, StreamReport,
 };
-pub use landing::{Landing, Missed};
 pub use limits::Limits;
 pub use received::{BodyBytes, Received, Sink, Verdict};
 
@@ -34,15 +32,15 @@ use crate::topic::TopicHash;
 use crate::tracker::Arrival;
 use arena::Key;
 use counters::FragmentFate;
-use landing::Forecast;
 use plain::Plain;
+use run::Lead;
 use store::{Progress, Store};
 
 /// Takes datagrams and gives messages: the receiving side of the protocol.
 ///
 /// No socket and no clock: the caller hands in each datagram with the time at
 /// which it came, on any monotonic clock. Messages come out through a [`Sink`]
-/// while [`datagram`](Self::datagram) runs, whole ones as slices of the
+/// while [`datagram`](Self::datagram) or [`follow`](Self::follow) runs, whole ones as slices of the
 /// datagram, reassembled ones as the buffer they were put together in.
 ///
 /// What the network sends is hashed with the caller's `hasher`, which should be
@@ -114,7 +112,7 @@ use store::{Progress, Store};
 pub struct Demux<S> {
     store: Store<S>,
     counters: Counters,
-    forecast: Forecast,
+    lead: Option<Lead>,
 }
 
 /// The datagram at hand.
@@ -155,7 +153,7 @@ impl<S: BuildHasher> Demux<S> {
         Self {
             store: Store::new(limits, hasher),
             counters: Counters::default(),
-            forecast: Forecast::default(),
+            lead: None,
         }
     }
 
@@ -163,7 +161,7 @@ impl<S: BuildHasher> Demux<S> {
     ///
     /// A datagram that is not accepted has no effect but its count.
     pub fn datagram(&mut self, now: Duration, bytes: &[u8], sink: &mut impl Sink) -> Disposition {
-        self.forecast.withdraw();
+        self.lead = None;
         self.store.expire(now);
         let disposition = match self.accept(now, bytes, sink) {
             Ok(()) => Disposition::Accepted,
@@ -317,7 +315,12 @@ impl<S: BuildHasher> Demux<S> {
         };
         self.counters.frames.count_fragment(progress.fate());
         match progress {
-            Progress::Stored(key) => self.forecast.advanced(at.stream, fragment.number, key),
+            Progress::Stored(message) => {
+                self.lead = Some(Lead {
+                    stream: at.stream,
+                    message,
+                });
+            }
             Progress::Complete(key) => self.complete(at, fragment.number, key, sink),
             Progress::Dropped(_) => {}
         }
@@ -430,7 +433,7 @@ impl<S: BuildHasher> Demux<S> {
 
     /// Gives up messages that have made no progress for [`Limits::expiry`].
     ///
-    /// [`datagram`](Self::datagram) does this as well; a receiver that hears
+    /// Each datagram that is taken in does this as well; a receiver that hears
     /// nothing must be told the time with this one.
     pub fn expire(&mut self, now: Duration) {
         self.store.expire(now);

@@ -91,20 +91,20 @@ impl Followers {
         })
     }
 
-    /// Whether `prefix` is the next one. Who would not take numbers that begin anew
-    /// looks at that beforehand.
+    /// Whether `prefix` is the next one; none is after the end of the numbers.
     #[inline(always)]
     pub(crate) fn is_next(&mut self, prefix: &Prefix) -> bool {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.index = self.index.wrapping_add(1);
-        Self::of(prefix).is_some_and(|it| {
-            // Each is of a length that needs no call.
-            it.before == self.before
-                && it.sequence == self.sequence
-                && it.between == self.between
-                && it.index == self.index
-                && it.after == self.after
-        })
+        let next = (self.sequence.checked_add(1), self.index.checked_add(1));
+        let (Some(sequence), Some(index), Some(it)) = (next.0, next.1, Self::of(prefix)) else {
+            return false;
+        };
+        (self.sequence, self.index) = (sequence, index);
+        // Each is of a length that needs no call.
+        it.before == self.before
+            && it.sequence == sequence
+            && it.between == self.between
+            && it.index == index
+            && it.after == self.after
     }
 }
 

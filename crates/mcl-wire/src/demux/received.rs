@@ -12,7 +12,8 @@ use crate::topic::TopicHash;
 /// Takes what a [`Demux`](crate::Demux) has to give, and says what is wanted.
 pub trait Sink {
     /// Whether datagrams of `stream` are wanted at all. Asked for every
-    /// well-formed header; what is not wanted leaves no trace but a count.
+    /// well-formed header, but once for datagrams that are taken in together; what is not wanted
+    /// leaves no trace but a count.
     fn wants_stream(&mut self, stream: StreamId) -> bool {
         let _ = stream;
         true

@@ -3,47 +3,31 @@
 use core::hash::BuildHasher;
 use core::time::Duration;
 
-use super::landing::Lead;
 use super::plain::{Followers, Plain};
 use super::store::Progress;
 use super::{Context, Demux};
+use crate::demux::arena::Key;
 use crate::demux::received::Sink;
 use crate::fragmenter::FRAGMENT_OVERHEAD;
 
-/// Datagrams of consecutive sequence numbers, each with nothing in it but the fragment
-/// that follows the one before.
+/// The message of which the last datagram brought a fragment. It is still that message or gone, since
+/// nothing but another datagram puts a new one in its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Run {
-    /// How many, at least one.
-    pub(crate) count: usize,
-    /// The sequence number of the first.
-    pub(crate) sequence: u64,
-    /// Bytes of each fragment but the last.
-    pub(crate) fragment_len: usize,
-    /// Bytes of the last.
-    pub(crate) last_len: usize,
+pub(super) struct Lead {
+    pub(super) stream: Key,
+    pub(super) message: Key,
 }
 
-impl Run {
-    /// Bytes of the fragments.
-    pub(crate) const fn data(&self) -> usize {
-        let before = self.count.saturating_sub(1);
-        before
-            .saturating_mul(self.fragment_len)
-            .saturating_add(self.last_len)
-    }
-
-    /// Bytes of the datagrams.
-    pub(crate) const fn bytes(&self) -> usize {
-        let overhead = self.count.saturating_mul(FRAGMENT_OVERHEAD);
-        overhead.saturating_add(self.data())
-    }
-
-    /// The sequence number of the last, unless numbers come to their end before.
-    pub(crate) const fn last(&self) -> Option<u64> {
-        self.sequence
-            .checked_add(self.count.saturating_sub(1) as u64)
-    }
+/// Datagrams in a row of consecutive sequence numbers, of one length, each with nothing in it but
+/// the fragment that follows the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Run {
+    /// The message's number.
+    number: u64,
+    /// How many, at least one.
+    pub(crate) count: usize,
+    /// Bytes of all.
+    pub(crate) bytes: usize,
 }
 
 impl<S: BuildHasher> Demux<S> {
@@ -53,7 +37,7 @@ impl<S: BuildHasher> Demux<S> {
     /// does what [`datagram`](Self::datagram) would, at a fraction of the cost, but asks the sink once
     /// whether the stream is wanted, and calls it with one message at most.
     ///
-    /// 0, at once, unless that was a fragment; then, and for the datagrams after those,
+    /// 0, at once, unless that was a fragment. For the datagrams after those taken in
     /// call [`datagram`](Self::datagram).
     #[inline]
     pub fn follow(
@@ -63,31 +47,38 @@ impl<S: BuildHasher> Demux<S> {
         stride: usize,
         sink: &mut impl Sink,
     ) -> usize {
-        if self.forecast.is_running() {
-            self.go_on(now, train, stride, sink).unwrap_or(0)
-        } else {
-            0
+        match self.lead {
+            Some(lead) => self.go_on(lead, now, train, stride, sink).unwrap_or(0),
+            None => 0,
         }
     }
 
     #[inline(never)]
     fn go_on(
         &mut self,
+        lead: Lead,
         now: Duration,
         train: &[u8],
         stride: usize,
         sink: &mut impl Sink,
     ) -> Option<usize> {
-        let lead = self.forecast.lead()?;
         let (run, at) = self.following(lead, now, train, stride)?;
         if !sink.wants_stream(at.id) {
             return None;
         }
-        let assembly = self.store.pool.get_mut(lead.message)?;
         let datagrams = train.chunks_exact(stride).take(run.count);
-        assembly.copy_run(datagrams.filter_map(|it| it.get(FRAGMENT_OVERHEAD..)));
-        self.forecast.went_on();
-        self.take_run(lead, &at, &run, sink);
+        let fragments = datagrams.filter_map(|it| it.get(FRAGMENT_OVERHEAD..));
+        self.store.expire(now);
+        let count = run.count as u64;
+        self.counters.datagrams_fed += count;
+        self.counters.datagrams.accepted += count;
+        self.counters.frames.fragment_stored += count;
+        self.counters.bytes_fed += run.bytes as u64;
+        let progress = self.store.take_run(lead.message, &at, &run, fragments);
+        if let Progress::Complete(key) = progress {
+            self.lead = None;
+            self.complete(&at, run.number, key, sink);
+        }
         Some(run.count)
     }
 
@@ -101,57 +92,36 @@ impl<S: BuildHasher> Demux<S> {
     ) -> Option<(Run, Context)> {
         let stream = self.store.streams.get(lead.stream)?;
         let assembly = self.store.pool.get(lead.message)?;
+        let expired = now.saturating_sub(assembly.advanced) >= self.store.limits.expiry;
         let (prefix, data) = train.get(..stride)?.split_first_chunk()?;
         let plain = Plain::with_prefix(prefix, data)?;
-        let follows = self.is_alive(lead, now)
+        let room = assembly.room_for_run();
+        let follows = !expired
             && plain.stream == stream.id
             && stream.datagrams.is_next(plain.sequence)
-            && assembly.expects(&plain.fragment, 0)
-            && data.len() == assembly.fragment_len();
-        let room = if follows { assembly.room_for_run() } else { 0 };
+            && assembly.continues_with(&plain.fragment);
+        if !follows || room == 0 {
+            return None;
+        }
         let mut followers = Followers::of(prefix)?;
-        let mut datagrams = train.chunks_exact(stride).take(room);
-        datagrams.next()?;
         let is_next = |it: &&[u8]| {
             it.first_chunk()
                 .is_some_and(|prefix| followers.is_next(prefix))
         };
+        let behind = train.chunks_exact(stride).take(room).skip(1);
+        let behind = behind.take_while(is_next).count();
+        let count = behind.saturating_add(1);
         let run = Run {
-            count: 1 + datagrams.take_while(is_next).count(),
-            sequence: plain.sequence,
-            fragment_len: data.len(),
-            last_len: data.len(),
+            number: plain.fragment.number,
+            count,
+            bytes: count.saturating_mul(stride),
         };
         let at = Context {
             stream: lead.stream,
             id: stream.id,
-            sequence: run.last()?,
+            sequence: plain.sequence.saturating_add(behind as u64),
             now,
         };
         Some((run, at))
-    }
-
-    /// Whether the message is still under reassembly, and has not expired.
-    pub(super) fn is_alive(&self, lead: Lead, now: Duration) -> bool {
-        let assembly = self.store.pool.get(lead.message);
-        assembly.is_some_and(|it| {
-            it.number == lead.number
-                && it.stream == lead.stream
-                && now.saturating_sub(it.advanced) < self.store.limits.expiry
-        })
-    }
-
-    /// Takes in a run that is in its message's buffer already.
-    pub(super) fn take_run(&mut self, lead: Lead, at: &Context, run: &Run, sink: &mut impl Sink) {
-        self.store.expire(at.now);
-        let count = run.count as u64;
-        self.counters.datagrams_fed += count;
-        self.counters.datagrams.accepted += count;
-        self.counters.frames.fragment_stored += count;
-        self.counters.bytes_fed += run.bytes() as u64;
-        let progress = self.store.take_run(lead.message, at, run);
-        if let Progress::Complete(key) = progress {
-            self.complete(at, lead.number, key, sink);
-        }
     }
 }

@@ -331,29 +331,22 @@ impl<S: BuildHasher> Store<S> {
         progress
     }
 
-    /// Message `number` of `stream`, if it is `key` and still there.
-    pub(crate) fn message(
-        &mut self,
-        stream: Key,
-        key: Key,
-        number: u64,
-    ) -> Option<(Trust, &mut Assembly)> {
-        let trust = self.trust(stream);
-        let assembly = self.pool.get_mut(key)?;
-        let same = assembly.number == number && assembly.stream == stream;
-        same.then_some((trust, assembly))
-    }
-
-    /// Takes in a run of fragments of message `key` that are in its buffer already, in
+    /// Takes in a run of fragments of message `key`, which [it has room for](Assembly::room_for_run), in
     /// datagrams the last of which is `at`.
-    pub(crate) fn take_run(&mut self, key: Key, at: &Context, run: &Run) -> Progress {
+    pub(crate) fn take_run<'a>(
+        &mut self,
+        key: Key,
+        at: &Context,
+        run: &Run,
+        fragments: impl Iterator<Item = &'a [u8]>,
+    ) -> Progress {
         self.streams.observe_run(at.stream, run, at.now);
         let (Some(stream), Some(assembly)) =
             (self.streams.get_mut(at.stream), self.pool.get_mut(key))
         else {
             return Progress::Stored(key);
         };
-        assembly.take_run(run, at.now);
+        assembly.take_run(run, fragments, at.now);
         let progress = Progress::of(key, assembly);
         stream.advanced(assembly.number, key);
         self.pool.touch(key, stream);

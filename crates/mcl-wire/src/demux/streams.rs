@@ -348,29 +348,28 @@ impl<S: BuildHasher> Streams<S> {
         let stream = self.arena.get_mut(key)?;
         let arrival = stream.datagrams.observe(sequence);
         if arrival.is_new() {
-            self.heard(key, len, now);
+            stream.heard = now;
+            stream.datagram_bytes += len as u64;
+            let class = stream.class;
+            self.touch(key, class);
         }
         Some(arrival)
     }
 
-    /// Takes note of a run of new datagrams.
+    /// The same for the datagrams of a run, the first of which is next in the sequence.
     pub(crate) fn observe_run(&mut self, key: Key, run: &Run, now: Duration) {
         if let Some(stream) = self.arena.get_mut(key) {
-            // That they are new has been seen; some may be missing before the first.
-            let _ = stream.datagrams.observe(run.sequence);
-            stream.datagrams.go_on(run.count.saturating_sub(1) as u64);
-            self.heard(key, run.bytes(), now);
+            stream.datagrams.go_on(run.count as u64);
+            stream.heard = now;
+            stream.datagram_bytes += run.bytes as u64;
+            let class = stream.class;
+            self.touch(key, class);
         }
     }
 
+    /// Puts the stream behind all others of its class, and lets it settle if there is a place.
     #[inline(always)]
-    fn heard(&mut self, key: Key, len: usize, now: Duration) {
-        let Some(stream) = self.arena.get_mut(key) else {
-            return;
-        };
-        stream.heard = now;
-        stream.datagram_bytes += len as u64;
-        let class = stream.class;
+    fn touch(&mut self, key: Key, class: Class) {
         self.arena.touch(0, self.lists.of(class), key);
         if class == Class::Guest && self.may_settle() {
             self.keep(key);

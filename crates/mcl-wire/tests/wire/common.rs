@@ -6,9 +6,8 @@ use std::hash::BuildHasherDefault;
 use core::time::Duration;
 
 use mcl_wire::{
-    Account, BodyBytes, BodyHead, Demux, Disposition, FRAGMENT_OVERHEAD, Fragmenter, Landing,
-    Limits, Metadata, Received, Sink, StreamId, TopicHash, WHOLE_MESSAGE_OVERHEAD,
-    whole_message_prefix,
+    Account, BodyBytes, BodyHead, Demux, Disposition, Fragmenter, Limits, Metadata, Received, Sink,
+    StreamId, TopicHash, WHOLE_MESSAGE_OVERHEAD, whole_message_prefix,
 };
 
 pub(crate) type Hasher = BuildHasherDefault<DefaultHasher>;
@@ -121,8 +120,9 @@ impl Sender {
     }
 
     fn take_sequence(&mut self) -> u64 {
-        self.sequence += 1;
-        self.sequence - 1
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        sequence
     }
 
     /// The datagrams of the next message: one if it fits, else fragments.
@@ -167,76 +167,25 @@ pub(crate) fn train_len(queue: &[Vec<u8>], max: usize) -> usize {
     equal + usize::from(equal < max && queue.get(equal).is_some_and(shorter))
 }
 
-type Prefix = [u8; FRAGMENT_OVERHEAD];
-
-/// Writes bytes to a landing as the kernel does that is given prefix and slot
-/// by turns; what does not fit is returned.
-fn scatter<'a>(landing: &mut Landing<'_>, mut bytes: &'a [u8]) -> (Vec<Prefix>, &'a [u8]) {
-    let mut prefixes = Vec::new();
-    for slot in landing.slots.chunks_mut(landing.fragment_len) {
-        let mut prefix = [0xEE; FRAGMENT_OVERHEAD];
-        for place in [&mut prefix[..], slot] {
-            let (front, rest) = bytes.split_at(bytes.len().min(place.len()));
-            place[..front.len()].copy_from_slice(front);
-            bytes = rest;
-        }
-        prefixes.push(prefix);
-    }
-    (prefixes, bytes)
-}
-
-/// A train arrives at a receiver that uses landings whenever they are offered.
-/// Tells what became of each datagram, and whether they landed.
+/// A train arrives at a receiver that takes in together what follows in a row. Tells what became
+/// of each datagram, and how many followed.
 pub(crate) fn receive(
     demux: &mut Demux<Hasher>,
     now: Duration,
     train: &[Vec<u8>],
     sink: &mut impl Sink,
-) -> (Vec<Disposition>, bool) {
-    if let Some(mut landing) = demux.landing(train.len().max(2)) {
-        let bytes = train.concat();
-        let (prefixes, rest) = scatter(&mut landing, &bytes);
-        let whole = landing.fragment_len + FRAGMENT_OVERHEAD;
-        let equal = train.len() == 1 || train[0].len() == whole;
-        let last_len = train
-            .last()
-            .and_then(|it| it.len().checked_sub(FRAGMENT_OVERHEAD));
-        let landed = prefixes.get(..train.len()).zip(last_len);
-        let before = demux.counters();
-        if let (true, Some((prefixes, last_len))) = (equal && rest.is_empty(), landed)
-            && demux.landed(now, prefixes, last_len, sink).is_ok()
-        {
-            return (vec![Disposition::Accepted; train.len()], true);
-        }
-        assert_eq!(demux.counters(), before, "a miss has no effect");
-        // The strays are where they were put.
-        let landing = demux.landing(1).expect("the same slots");
-        let slots = landing.slots.chunks(landing.fragment_len);
-        let pairs = prefixes.iter().zip(slots);
-        let mut strays: Vec<u8> = pairs.flat_map(|(p, s)| [&p[..], s].concat()).collect();
-        strays.truncate(bytes.len() - rest.len());
-        assert!([&strays, rest].concat() == bytes);
-    }
-    (take_in(demux, now, train, sink), false)
-}
-
-/// A train is taken in by copy, and what follows in a row together.
-fn take_in(
-    demux: &mut Demux<Hasher>,
-    now: Duration,
-    train: &[Vec<u8>],
-    sink: &mut impl Sink,
-) -> Vec<Disposition> {
+) -> (Vec<Disposition>, u64) {
     let (bytes, stride) = (train.concat(), train.first().map_or(1, Vec::len).max(1));
-    let mut dispositions = Vec::new();
+    let (mut dispositions, mut followed) = (Vec::new(), 0);
     while let Some(datagram) = train.get(dispositions.len()) {
         dispositions.push(demux.datagram(now, datagram, sink));
         let rest = bytes.get(dispositions.len() * stride..).unwrap_or_default();
         let count = demux.follow(now, rest, stride, sink);
         dispositions.resize(dispositions.len() + count, Disposition::Accepted);
+        followed += count as u64;
     }
     assert_eq!(dispositions.len(), train.len());
-    dispositions
+    (dispositions, followed)
 }
 
 /// Every equation that the documentation promises, and every bound.

@@ -7,6 +7,9 @@
 //! put in: a body that an honest sender sent, or one that a forger sent whole,
 //! or one all of whose fragments were sent under one total, size and topic hash
 //! (who can forge those can forge a message; a seal is what helps).
+//!
+//! A second `Demux` is told the same, but for its datagrams one by one: nothing must tell
+//! them apart.
 
 use std::collections::HashSet;
 
@@ -81,6 +84,16 @@ struct Outbox {
     not_topic: Option<&'static str>,
 }
 
+impl Outbox {
+    /// An empty one that does not want the same.
+    fn as_choosy(&self) -> Self {
+        Self {
+            messages: Vec::new(),
+            ..*self
+        }
+    }
+}
+
 impl Sink for Outbox {
     fn wants_stream(&mut self, stream: StreamId) -> bool {
         self.not_stream != Some(stream)
@@ -152,6 +165,7 @@ fn usual_limits(plan: &mut Plan<'_>) -> Limits {
 struct Drive<'a> {
     plan: Plan<'a>,
     demux: Demux<Hasher>,
+    one_by_one: Demux<Hasher>,
     outbox: Outbox,
     now: Duration,
     /// Whether the clock has always gone forward.
@@ -172,6 +186,7 @@ pub(crate) fn drive(bytes: &[u8]) -> Counters {
     let mut drive = Drive {
         plan,
         demux: demux(limits),
+        one_by_one: demux(limits),
         outbox: Outbox::default(),
         now: Duration::from_secs(1),
         monotonic: true,
@@ -204,7 +219,7 @@ impl Drive<'_> {
                 break;
             }
             self.step();
-            check(&self.demux);
+            self.compare();
         }
         self.arrive_all();
         self.now += self.demux.limits().expiry;
@@ -305,20 +320,17 @@ impl Drive<'_> {
         }
     }
 
-    /// By landings whenever they are offered.
+    /// In trains.
     fn arrive_all(&mut self) {
         let mut queue = core::mem::take(&mut self.in_flight);
         while !queue.is_empty() {
             let train: Vec<_> = queue.drain(..train_len(&queue, 6)).collect();
             if self.plan.once_in(8) {
-                // Between the places' being offered and their being filled: what
-                // is under reassembly there may be given up meanwhile.
-                let _ = self.demux.landing(6);
                 self.meddle();
             }
-            self.demux.expire(self.now);
-            receive(&mut self.demux, self.now, &train, &mut self.outbox);
-            check(&self.demux);
+            self.tell_time();
+            let (fates, _) = receive(&mut self.demux, self.now, &train, &mut self.outbox);
+            self.feed_twin(&train, &fates);
             self.take_out();
             let room = MAX_HISTORY.saturating_sub(self.history.len());
             self.history.extend(train.into_iter().take(room));
@@ -457,8 +469,13 @@ impl Drive<'_> {
         }
     }
 
-    fn expire(&mut self) {
+    fn tell_time(&mut self) {
         self.demux.expire(self.now);
+        self.one_by_one.expire(self.now);
+    }
+
+    fn expire(&mut self) {
+        self.tell_time();
         if self.monotonic && self.now < Duration::MAX {
             assert!(self.demux.next_expiry().is_none_or(|at| at > self.now));
         }
@@ -473,13 +490,24 @@ impl Drive<'_> {
             // Time passes and nobody says so.
             _ => self.tick(),
         }
+        self.compare();
+    }
+
+    fn compare(&self) {
         check(&self.demux);
+        let both = [&self.demux, &self.one_by_one];
+        let [one, other] = both.map(Demux::counters);
+        assert_eq!(one, other);
+        assert!(self.demux.streams().eq(self.one_by_one.streams()));
+        let [one, other] = both.map(|it| (it.next_expiry(), it.allocated_bytes()));
+        assert_eq!(one, other);
     }
 
     fn trim(&mut self) {
         let keep = self.plan.number(0) as usize;
         let (before, pending) = (self.demux.allocated_bytes(), self.demux.pending());
         self.demux.trim(keep);
+        self.one_by_one.trim(keep);
         assert!(self.demux.allocated_bytes() <= before);
         assert_eq!(self.demux.pending(), pending);
         if keep == 0 {
@@ -500,6 +528,8 @@ impl Drive<'_> {
         } else {
             own.unwrap_or_default()
         };
+        let twin = Vec::with_capacity(given.capacity());
+        self.one_by_one.recycle(twin);
         self.demux.recycle(given);
     }
 
@@ -521,7 +551,7 @@ impl Drive<'_> {
     }
 
     fn feed(&mut self, datagram: &[u8]) {
-        self.demux.expire(self.now);
+        self.tell_time();
         let before = self.trace();
         let (stream, frames) = subject(datagram);
         let restarts = self.restarts(stream);
@@ -534,8 +564,21 @@ impl Drive<'_> {
         if disposition != Disposition::Accepted {
             assert_eq!(self.trace(), before, "{disposition:?} leaves a trace");
         }
-        check(&self.demux);
+        self.feed_twin(&[datagram], &[disposition]);
         self.take_out();
+    }
+
+    /// The same datagrams, one by one, have the same fates.
+    fn feed_twin(&mut self, train: &[impl AsRef<[u8]>], fates: &[Disposition]) {
+        let mut outbox = self.outbox.as_choosy();
+        assert_eq!(train.len(), fates.len());
+        for (datagram, fate) in train.iter().zip(fates) {
+            let datagram = datagram.as_ref();
+            let twin = self.one_by_one.datagram(self.now, datagram, &mut outbox);
+            assert_eq!(twin, *fate);
+        }
+        assert!(outbox.messages == self.outbox.messages);
+        self.compare();
     }
 
     /// Whatever comes out was put in, and comes out once.

@@ -9,6 +9,7 @@ use mcl_wire::{Frame, Header, StreamId, TopicHash};
 pub(crate) type Name = (StreamId, u64);
 
 /// What came out.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Delivered {
     pub(crate) name: Name,
     pub(crate) body: Vec<u8>,

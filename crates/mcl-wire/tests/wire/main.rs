@@ -9,7 +9,7 @@
 //! - `unwanted`: what is not taken though there is room, and how it is counted.
 //! - `forgery`: what forged and damaged numbers cost the honest ones.
 //! - `leaps`: what a long gap of numbers costs, and what one datagram can do.
-//! - `landing`: receiving in place is the same as receiving by copy.
+//! - `following`: to take in together what follows is the same as one by one.
 //! - `dissection`, `driver`: what the fuzz targets `frames` and `demux` do with
 //!   their input, `hearsay`: how they know what may come out; `replay`: the same
 //!   with the committed corpus.
@@ -26,10 +26,10 @@ mod corruption;
 mod dissection;
 mod driver;
 mod eviction;
+mod following;
 mod forgery;
 mod golden;
 mod hearsay;
-mod landing;
 mod leaps;
 mod model;
 mod replay;

@@ -90,8 +90,8 @@ struct Run {
     corrupt: HashMap<StreamId, u64>,
     /// Numbers of messages of which something was accepted, by broadcast.
     heard: Vec<BTreeSet<u64>>,
-    /// Trains that were received in place.
-    landed: u64,
+    /// Datagrams that were taken in with the one before.
+    followed: u64,
 }
 
 fn settings(rng: &mut Rng, begin: Duration) -> Settings {
@@ -188,7 +188,7 @@ impl Run {
             verdicts: HashMap::new(),
             good: HashSet::new(),
             corrupt: HashMap::new(),
-            landed: 0,
+            followed: 0,
         }
     }
 
@@ -217,8 +217,8 @@ impl Run {
         let train: Vec<Arrival> = arrivals.drain(..count).collect();
         let now = train[count - 1].at;
         let bytes: Vec<Vec<u8>> = train.iter().map(|it| self.bytes(it).to_vec()).collect();
-        let (verdicts, landed) = receive(&mut self.demux, now, &bytes, &mut self.inbox);
-        self.landed += u64::from(landed);
+        let (verdicts, followed) = receive(&mut self.demux, now, &bytes, &mut self.inbox);
+        self.followed += followed;
         check(&self.demux);
         for (arrival, disposition) in train.iter().zip(verdicts) {
             self.judge(arrival, disposition, now);
@@ -484,7 +484,7 @@ fn every_loss_is_accounted_for() {
             Place("duplicate", |run| any(run, |it| it.datagrams.duplicate)),
             Place("expired", |run| any(run, |it| it.messages.expired)),
             Place("stranded", |run| any(run, |it| it.messages.stranded)),
-            Place("landed", |run| run.landed > 0),
+            Place("followed", |run| run.followed > 0),
             Place("the last number", |run| {
                 run.demux.streams().any(|it| it.numbers.highest == u64::MAX)
             }),

@@ -1,0 +1,54 @@
+//! Fragments in a row.
+
+use core::time::Duration;
+
+use super::{Assembly, short};
+use crate::demux::run::Run;
+use crate::frame::Fragment;
+
+impl Assembly {
+    /// Whether `fragment` is the first one that is missing, and full.
+    pub(crate) fn continues_with(&self, fragment: &Fragment<'_>) -> bool {
+        fragment.number == self.number
+            && fragment.index == self.next
+            && fragment.data.len() == usize::from(self.size)
+            && !self.contradicts(fragment)
+    }
+
+    /// For how many full fragments that follow there is room already, if none came early: then
+    /// there are no signs of a loss either.
+    pub(crate) fn room_for_run(&self) -> usize {
+        if self.has_stash() || self.ahead > 0 {
+            return 0;
+        }
+        let end = self.buffer.capacity().min(self.total as usize);
+        let room = end.saturating_sub(self.start());
+        room.checked_div(usize::from(self.size)).unwrap_or(0)
+    }
+
+    /// Takes in full fragments that follow, for which there is [room](Self::room_for_run).
+    pub(crate) fn take_run<'a>(
+        &mut self,
+        run: &Run,
+        fragments: impl Iterator<Item = &'a [u8]>,
+        now: Duration,
+    ) {
+        let start = self.start();
+        let mut end = start;
+        for data in fragments {
+            self.put(end, data);
+            end = end.saturating_add(data.len());
+        }
+        self.filled = self.filled.max(short(end));
+        self.received = self
+            .received
+            .saturating_add(short(end.saturating_sub(start)));
+        self.advanced = now;
+        self.next = self.next.saturating_add(short(run.count));
+    }
+
+    /// Where the first fragment that is missing begins.
+    fn start(&self) -> usize {
+        (self.next as usize).saturating_mul(usize::from(self.size))
+    }
+}

@@ -1,0 +1,366 @@
+//! To take in together what follows is the same as to take it in one by one.
+
+use std::collections::HashMap;
+
+use core::time::Duration;
+
+use mcl_wire::{Demux, Disposition, FRAGMENT_OVERHEAD, Limits, StreamId, StreamReport, TopicHash};
+
+use crate::common::{Hasher, Inbox, Rng, Sender, check, demux, payload, receive, train_len};
+
+const NOW: Duration = Duration::from_secs(1);
+
+/// Where in a datagram the sequence number is, and the fragment's index.
+const SEQUENCE: core::ops::Range<usize> = 16..24;
+const INDEX: core::ops::Range<usize> = 40..44;
+
+/// Two receivers of the same trains, one of which takes in together what follows.
+struct Twins {
+    following: Demux<Hasher>,
+    one_by_one: Demux<Hasher>,
+    inboxes: [Inbox; 2],
+    now: Duration,
+    followed: u64,
+}
+
+impl Twins {
+    fn new(limits: Limits) -> Self {
+        Self {
+            following: demux(limits),
+            one_by_one: demux(limits),
+            inboxes: [Inbox::default(), Inbox::default()],
+            now: NOW,
+            followed: 0,
+        }
+    }
+
+    fn arrive(&mut self, queue: &[Vec<u8>], most: usize) {
+        let mut queue = queue;
+        while !queue.is_empty() {
+            let (train, rest) = queue.split_at(train_len(queue, most));
+            queue = rest;
+            let [inbox, other] = &mut self.inboxes;
+            let (fates, followed) = receive(&mut self.following, self.now, train, inbox);
+            self.followed += followed;
+            for (datagram, fate) in train.iter().zip(fates) {
+                let twin = self.one_by_one.datagram(self.now, datagram, other);
+                assert_eq!(fate, twin);
+            }
+            self.compare();
+        }
+    }
+
+    fn compare(&self) {
+        check(&self.following);
+        let both = [&self.following, &self.one_by_one];
+        let [one, other] = both.map(Demux::counters);
+        assert_eq!(one, other);
+        let [one, other] = both.map(|it| it.streams().collect::<Vec<StreamReport>>());
+        assert_eq!(one, other);
+        let [one, other] = both.map(|it| (it.next_expiry(), it.allocated_bytes()));
+        assert_eq!(one, other);
+        let [one, other] = &self.inboxes;
+        assert!(one.messages == other.messages);
+    }
+
+    /// What is delivered is let go, and its buffers are given back, full of
+    /// what must never be seen again.
+    fn recycle(&mut self, len: usize) {
+        for demux in [&mut self.following, &mut self.one_by_one] {
+            demux.recycle(vec![0xDB; len]);
+        }
+        self.inboxes.iter_mut().for_each(|it| it.messages.clear());
+    }
+}
+
+#[test]
+fn with_every_schedule_it_is_the_same_as_one_by_one() {
+    let (mut followed, mut delivered) = (0, 0);
+    for seed in 0..60 {
+        let mut rng = Rng(seed);
+        let mut limits = Limits::default();
+        if seed % 4 == 0 {
+            limits = Limits::new(120_000, 400_000);
+            limits.expiry = Duration::from_millis(3);
+        }
+        let mut twins = Twins::new(limits);
+        let mut senders = [Sender::new(seed), Sender::new(seed + 1000)];
+        let mut all = HashMap::new();
+        for _ in 0..40 {
+            let mut queue = Vec::new();
+            for sender in senders.iter_mut().take(1 + rng.below(8) / 7) {
+                let len = [300, 20_000, 60_000, 110_000][rng.below(4)];
+                let sent = payload(rng.next(), len);
+                let name = (sender.stream, sender.number);
+                queue.extend(sender.message([None, Some("t")][rng.below(2)], &sent));
+                all.insert(name, sent);
+            }
+            if rng.percent(30) {
+                queue.retain(|_| !rng.percent(2));
+            }
+            if rng.percent(20) {
+                let at = rng.below(queue.len());
+                rng.shuffle(&mut queue[at..]);
+            }
+            if rng.percent(10) && !queue.is_empty() {
+                let at = rng.below(queue.len());
+                let copy = queue[at].clone();
+                queue.insert(rng.below(queue.len()), copy);
+            }
+            twins.arrive(&queue, 1 + rng.below(50));
+            for message in &twins.inboxes[0].messages {
+                assert!(message.payload == all[&(message.stream, message.number)]);
+                delivered += 1;
+            }
+            twins.now += Duration::from_micros(rng.next() % 2000);
+            twins.recycle(rng.below(120_000));
+        }
+        followed += twins.followed;
+    }
+    assert!(followed > 30_000, "{followed}");
+    assert!(delivered > 1000, "{delivered}");
+}
+
+/// A receiver that has taken in the first fragment of a message, and the others, still to come.
+struct Halfway {
+    demux: Demux<Hasher>,
+    inbox: Inbox,
+    sent: Vec<u8>,
+    rest: Vec<Vec<u8>>,
+    stride: usize,
+}
+
+/// With a message of `len` bytes, from a sender that begins with this `sequence`.
+fn halfway_from(sequence: u64, len: usize) -> Halfway {
+    let (mut demux, mut inbox) = (demux(Limits::default()), Inbox::default());
+    let mut sender = Sender::new(1);
+    sender.sequence = sequence;
+    for datagram in sender.message(None, &payload(0, len)) {
+        demux.datagram(NOW, &datagram, &mut inbox);
+    }
+    inbox.messages.clear();
+    // What is in its memory must never be seen again.
+    demux.recycle(vec![0xDB; 2 * len]);
+    let sent = payload(1, len);
+    let mut rest = sender.message(None, &sent);
+    let first = rest.remove(0);
+    demux.datagram(NOW, &first, &mut inbox);
+    Halfway {
+        demux,
+        inbox,
+        sent,
+        rest,
+        stride: first.len(),
+    }
+}
+
+fn halfway(len: usize) -> Halfway {
+    halfway_from(0, len)
+}
+
+impl Halfway {
+    fn follow(&mut self, now: Duration, train: &[u8]) -> usize {
+        let count = self.demux.follow(now, train, self.stride, &mut self.inbox);
+        check(&self.demux);
+        count
+    }
+
+    /// What has not come yet comes, one by one: the message is whole.
+    fn finish(mut self) {
+        for datagram in &self.rest {
+            self.demux.datagram(NOW, datagram, &mut self.inbox);
+        }
+        let message = self.inbox.messages.last().unwrap();
+        assert!(message.owned && message.payload == self.sent);
+        assert_eq!(self.demux.pending(), 0);
+    }
+}
+
+/// Adds to a field.
+fn add(datagram: &mut [u8], place: core::ops::Range<usize>, by: u64) {
+    let field = &mut datagram[place];
+    let value = field.iter().fold(0, |n, b| n << 8 | u64::from(*b));
+    let bytes = value.wrapping_add(by).to_be_bytes();
+    field.copy_from_slice(&bytes[8 - field.len()..]);
+}
+
+#[test]
+fn what_follows_is_taken_in_together_but_for_a_shorter_end() {
+    let mut halfway = halfway(100_000);
+    let train = halfway.rest.concat();
+    let before = halfway.demux.counters();
+    let count = halfway.follow(NOW, &train);
+    assert_eq!(count, train.len() / halfway.stride);
+    let after = halfway.demux.counters();
+    assert_eq!(after.datagrams_fed - before.datagrams_fed, count as u64);
+    let bytes = (count * halfway.stride) as u64;
+    assert_eq!(after.bytes_fed - before.bytes_fed, bytes);
+    halfway.rest.drain(..count);
+    assert_eq!(halfway.rest.len(), 1);
+    halfway.finish();
+}
+
+#[test]
+fn an_end_that_is_no_shorter_completes_the_message() {
+    let shorter = halfway(100_000).rest.pop().unwrap().len();
+    let mut halfway = halfway(100_000 + 1452 - shorter);
+    let train = halfway.rest.concat();
+    assert_eq!(halfway.follow(NOW, &train), halfway.rest.len());
+    assert_eq!(halfway.follow(NOW, &train), 0, "it is over");
+    halfway.rest.clear();
+    halfway.finish();
+}
+
+#[test]
+fn whatever_is_wrong_ends_what_follows() {
+    for at in (0..50).filter(|at| ![5, 6, 7].contains(at)) {
+        for which in 0..4 {
+            let mut halfway = halfway(100_000);
+            let mut train = halfway.rest.concat();
+            train[which * halfway.stride + at] ^= 0x80;
+            assert_eq!(halfway.follow(NOW, &train), which, "{at}");
+            halfway.finish();
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_train_of_that_message_is_not_looked_at() {
+    let mut halfway = halfway(100_000);
+    let (train, stride) = (halfway.rest.concat(), halfway.stride);
+    // One is missing, or the train begins in the middle of one.
+    for from in [stride, 1, stride - 1] {
+        assert_eq!(halfway.follow(NOW, &train[from..]), 0);
+    }
+    for wrong in [0, 1, 51, 52, 53, stride - 1, stride + 1, usize::MAX] {
+        halfway.stride = wrong;
+        assert_eq!(halfway.follow(NOW, &train), 0);
+    }
+    halfway.stride = stride;
+    assert_eq!(halfway.follow(NOW, &train[..stride - 1]), 0);
+    assert_eq!(halfway.follow(NOW, &[]), 0);
+    halfway.inbox.not_stream = Some(StreamId(1));
+    assert_eq!(halfway.follow(NOW, &train), 0);
+    halfway.inbox.not_stream = None;
+    let later = NOW + Duration::from_secs(1);
+    assert_eq!(halfway.follow(later, &train), 0, "it is too late");
+    halfway.finish();
+}
+
+#[test]
+fn numbers_left_out_are_for_those_who_count_them() {
+    let mut halfway = halfway(100_000);
+    let numbers = halfway.rest.iter_mut();
+    numbers.for_each(|datagram| add(datagram, SEQUENCE, 5));
+    let train = halfway.rest.concat();
+    assert_eq!(halfway.follow(NOW, &train), 0);
+    halfway.finish();
+}
+
+#[test]
+fn nothing_follows_the_last_number() {
+    let datagrams = halfway(100_000).rest.len() as u64 + 1;
+    // There are numbers for all of two messages but their last three datagrams.
+    let mut halfway = halfway_from(u64::MAX - (2 * datagrams - 4), 100_000);
+    let train = halfway.rest.concat();
+    let count = halfway.follow(NOW, &train);
+    assert_eq!(halfway.rest.len() - count, 3);
+    assert_eq!(halfway.rest[count - 1][SEQUENCE], u64::MAX.to_be_bytes());
+    assert_eq!(halfway.rest[count][SEQUENCE], 0_u64.to_be_bytes());
+}
+
+#[test]
+fn a_fragment_beyond_the_end_is_none() {
+    // There is room for it in the memory, but not in the message.
+    let mut halfway = halfway(100_000);
+    let mut last = halfway.rest[halfway.rest.len() - 2].clone();
+    add(&mut last, SEQUENCE, 1);
+    add(&mut last, INDEX, 1);
+    let end = halfway.rest.len() - 1;
+    let train = [&halfway.rest[..end], &[last]].concat().concat();
+    assert_eq!(halfway.follow(NOW, &train), end);
+    halfway.rest.drain(..end);
+    halfway.finish();
+}
+
+#[test]
+fn what_is_there_already_is_not_taken_again() {
+    // Index 3 comes first, under the number that is next.
+    let mut halfway = halfway(100_000);
+    let mut early = halfway.rest[2].clone();
+    add(&mut early, SEQUENCE, 2_u64.wrapping_neg());
+    let numbers = halfway.rest.iter_mut();
+    numbers.for_each(|datagram| add(datagram, SEQUENCE, 1));
+    halfway.demux.datagram(NOW, &early, &mut halfway.inbox);
+    let train = halfway.rest.concat();
+    assert_eq!(halfway.follow(NOW, &train), 0);
+    halfway.finish();
+}
+
+#[test]
+fn what_waits_in_the_stash_is_not_passed_by() {
+    // A stream that has shown nothing: a fragment far ahead is put aside.
+    let (mut demux, mut inbox) = (demux(Limits::default()), Inbox::default());
+    let sent = payload(1, 100_000);
+    let mut datagrams = Sender::new(1).message(None, &sent);
+    let mut early = datagrams[40].clone();
+    add(&mut early, SEQUENCE, 39_u64.wrapping_neg());
+    let numbers = datagrams[1..].iter_mut();
+    numbers.for_each(|datagram| add(datagram, SEQUENCE, 1));
+    demux.datagram(NOW, &datagrams[0], &mut inbox);
+    let train = datagrams[1..].concat();
+    demux.datagram(NOW, &early, &mut inbox);
+    assert_eq!(demux.follow(NOW, &train, early.len(), &mut inbox), 0);
+    for datagram in &datagrams[1..] {
+        demux.datagram(NOW, datagram, &mut inbox);
+    }
+    assert!(inbox.messages[0].payload == sent);
+}
+
+#[test]
+fn nothing_follows_what_brought_no_fragment() {
+    type Datagram = fn(&mut Halfway) -> Vec<u8>;
+    let others: [(Datagram, Disposition); 3] = [
+        (|it| it.rest[0].clone(), Disposition::Duplicate),
+        (|_| vec![1; 100], Disposition::NotMcl),
+        // A message in one datagram, and a fragment that is not wanted.
+        (
+            |it| {
+                let mut other = Sender::new(2);
+                it.inbox.not_hash = Some(TopicHash::of(Some("t")));
+                other.message(Some("t"), &payload(1, 5000)).remove(0)
+            },
+            Disposition::Accepted,
+        ),
+    ];
+    for (datagram, expected) in others {
+        let mut halfway = halfway(100_000);
+        let train = halfway.rest.concat();
+        assert_eq!(halfway.follow(NOW, &train[..halfway.stride]), 1);
+        let datagram = datagram(&mut halfway);
+        let inbox = &mut halfway.inbox;
+        assert_eq!(halfway.demux.datagram(NOW, &datagram, inbox), expected);
+        let rest = &train[halfway.stride..];
+        assert_eq!(halfway.follow(NOW, rest), 0);
+        halfway.finish();
+    }
+    let mut halfway = halfway(100_000);
+    let whole = Sender::new(2).message(None, b"short").remove(0);
+    assert!(whole.len() < FRAGMENT_OVERHEAD + 20);
+    halfway.demux.datagram(NOW, &whole, &mut halfway.inbox);
+    let train = halfway.rest.concat();
+    assert_eq!(halfway.follow(NOW, &train), 0);
+    halfway.finish();
+}
+
+#[test]
+fn a_datagram_is_accepted_once_however_it_comes() {
+    let mut halfway = halfway(100_000);
+    let train = halfway.rest.concat();
+    assert_eq!(halfway.follow(NOW, &train[..4 * halfway.stride]), 4);
+    for datagram in halfway.rest.drain(..4) {
+        let again = halfway.demux.datagram(NOW, &datagram, &mut halfway.inbox);
+        assert_eq!(again, Disposition::Duplicate);
+    }
+    halfway.finish();
+}
