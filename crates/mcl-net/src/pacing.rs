@@ -9,7 +9,7 @@ pub const ORDINARY_RECEIVE_BUFFER: usize = 212_992;
 
 /// How long a receiver may be held up by other work while half of its buffer
 /// takes what is sent at the paced rate.
-const HOLD_UP: Duration = Duration::from_millis(2);
+const HOLD_UP: Duration = Duration::from_millis(3);
 
 /// The fastest rate and the longest burst that are chosen without being told:
 /// several receivers that share two busy cores hold each other up for some ten
@@ -89,8 +89,8 @@ pub struct PacedRate {
 
 impl PacedRate {
     /// Half of the buffer at once; then a rate at which the other half outlasts
-    /// a receiver that is held up for two milliseconds, but at most 256 MB/s
-    /// after 1 MiB: 53 MB/s for 212,992 bytes, 256 MB/s for 4 MiB.
+    /// a receiver that is held up for three milliseconds, but at most 256 MB/s
+    /// after 1 MiB: 35 MB/s for 212,992 bytes, 256 MB/s for 4 MiB.
     #[must_use]
     pub fn for_receive_buffer(bytes: usize) -> Self {
         let half = bytes / 2;
@@ -228,7 +228,7 @@ mod tests {
         );
         assert_eq!(
             (ordinary.bytes_per_second, ordinary.burst),
-            (53_248_000, 106_496)
+            (35_498_666, 106_496)
         );
     }
 }
