@@ -1,4 +1,4 @@
-//! Images of 6 MB, ten of them, received as shared bytes and never copied; ends
+//! Images of 6 MB, ten of them, four a second, received as bytes that all who take them share; ends
 //! with the account:
 //!
 //! ```sh
@@ -62,7 +62,7 @@ fn publish(connection: &Connection) -> Result<BroadcasterStatistics, Box<dyn std
         let begun = Instant::now();
         image.fill(step);
         broadcaster.publish(&image)?;
-        thread::sleep(Duration::from_millis(100).saturating_sub(begun.elapsed()));
+        thread::sleep(Duration::from_millis(250).saturating_sub(begun.elapsed()));
     }
     Ok(broadcaster.statistics())
 }

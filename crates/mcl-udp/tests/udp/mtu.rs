@@ -8,7 +8,7 @@ use mcl_udp::RawBroadcaster;
 
 use crate::support::{connection, eventually, in_network, next, noise, raw_listener};
 
-/// Long enough to be under way for some 40 ms as paced.
+/// Long enough to be under way for some 120 ms as paced.
 const LARGE: usize = 4 << 20;
 
 #[test]
@@ -29,7 +29,7 @@ fn a_message_under_way_begins_anew_in_shorter_datagrams() {
                     broadcaster.publish(&payload).unwrap();
                 }
             });
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(300));
             network
                 .ip(&["link", "set", "dev", "br0", "mtu", "1400"])
                 .unwrap();

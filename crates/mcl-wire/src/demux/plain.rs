@@ -9,7 +9,7 @@ use crate::header::{HEADER_LEN, MAGIC, StreamId, VERSION};
 use crate::topic::TopicHash;
 
 /// What precedes a fragment's bytes in such a datagram.
-pub(crate) type Prefix = [u8; FRAGMENT_OVERHEAD];
+type Prefix = [u8; FRAGMENT_OVERHEAD];
 
 /// A datagram that is well-formed and holds a fragment and nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

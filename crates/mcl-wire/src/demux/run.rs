@@ -12,7 +12,7 @@ use crate::fragmenter::FRAGMENT_OVERHEAD;
 
 /// The message of which the last datagram brought a fragment. It is still that message or gone, since
 /// nothing but another datagram puts a new one in its place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Lead {
     pub(super) stream: Key,
     pub(super) message: Key,
@@ -20,7 +20,7 @@ pub(super) struct Lead {
 
 /// Datagrams in a row of consecutive sequence numbers, of one length, each with nothing in it but
 /// the fragment that follows the one before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct Run {
     /// The message's number.
     number: u64,

@@ -166,6 +166,7 @@ struct Drive<'a> {
     plan: Plan<'a>,
     demux: Demux<Hasher>,
     one_by_one: Demux<Hasher>,
+    followed: u64,
     outbox: Outbox,
     now: Duration,
     /// Whether the clock has always gone forward.
@@ -178,15 +179,16 @@ struct Drive<'a> {
     buffers: Vec<Vec<u8>>,
 }
 
-/// Does what `bytes` say and gives the final account. Panics if an invariant
-/// does not hold.
-pub(crate) fn drive(bytes: &[u8]) -> Counters {
+/// Does what `bytes` say and gives the final account, and how many datagrams were taken in with the
+/// one before. Panics if an invariant does not hold.
+pub(crate) fn drive(bytes: &[u8]) -> (Counters, u64) {
     let mut plan = Plan(bytes);
     let limits = limits(&mut plan);
     let mut drive = Drive {
         plan,
         demux: demux(limits),
         one_by_one: demux(limits),
+        followed: 0,
         outbox: Outbox::default(),
         now: Duration::from_secs(1),
         monotonic: true,
@@ -199,7 +201,7 @@ pub(crate) fn drive(bytes: &[u8]) -> Counters {
     };
     drive.start();
     drive.run();
-    drive.demux.counters()
+    (drive.demux.counters(), drive.followed)
 }
 
 impl Drive<'_> {
@@ -329,7 +331,8 @@ impl Drive<'_> {
                 self.meddle();
             }
             self.tell_time();
-            let (fates, _) = receive(&mut self.demux, self.now, &train, &mut self.outbox);
+            let (fates, followed) = receive(&mut self.demux, self.now, &train, &mut self.outbox);
+            self.followed += followed;
             self.feed_twin(&train, &fates);
             self.take_out();
             let room = MAX_HISTORY.saturating_sub(self.history.len());

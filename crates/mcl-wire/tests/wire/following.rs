@@ -248,6 +248,20 @@ fn what_is_not_a_train_of_that_message_is_not_looked_at() {
 }
 
 #[test]
+fn nothing_follows_a_message_that_was_given_up_meanwhile() {
+    let mut halfway = halfway(100_000);
+    let train = halfway.rest.concat();
+    halfway.demux.trim(0);
+    halfway.demux.recycle(vec![0xDB; 300_000]);
+    assert_eq!(halfway.follow(NOW, &train[..halfway.stride]), 1);
+    let later = NOW + Duration::from_secs(1);
+    halfway.demux.expire(later);
+    assert_eq!(halfway.follow(later, &train[halfway.stride..]), 0);
+    let report = halfway.demux.stream(StreamId(1)).unwrap();
+    assert_eq!((report.messages.expired, report.pending), (1, 0));
+}
+
+#[test]
 fn numbers_left_out_are_for_those_who_count_them() {
     let mut halfway = halfway(100_000);
     let numbers = halfway.rest.iter_mut();
@@ -323,7 +337,7 @@ fn nothing_follows_what_brought_no_fragment() {
     let others: [(Datagram, Disposition); 3] = [
         (|it| it.rest[0].clone(), Disposition::Duplicate),
         (|_| vec![1; 100], Disposition::NotMcl),
-        // A message in one datagram, and a fragment that is not wanted.
+        // A fragment that is not wanted.
         (
             |it| {
                 let mut other = Sender::new(2);
@@ -344,6 +358,7 @@ fn nothing_follows_what_brought_no_fragment() {
         assert_eq!(halfway.follow(NOW, rest), 0);
         halfway.finish();
     }
+    // And a message in one datagram.
     let mut halfway = halfway(100_000);
     let whole = Sender::new(2).message(None, b"short").remove(0);
     assert!(whole.len() < FRAGMENT_OVERHEAD + 20);
