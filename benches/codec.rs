@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle};
+use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle, take_in};
 use mcl_wire::{Demux, FRAGMENT_OVERHEAD, Fragmenter, HEADER_LEN, Header, Limits, StreamId};
 
 const SIZES: [usize; 4] = [1 << 10, 64 << 10, 1 << 20, 8 << 20];
@@ -184,13 +184,7 @@ impl Reassembly {
         way.round(|stream, indexes| {
             let sequence = number * u64::from(way.fragments);
             let train = self.scratch.train(stream, sequence, number, indexes);
-            let mut rest = train;
-            while let Some((datagram, others)) = rest.split_at_checked(DATAGRAM) {
-                let (now, last) = (Duration::ZERO, &mut self.last);
-                self.demux.datagram(now, datagram, last);
-                let count = self.demux.follow(now, others, DATAGRAM, last);
-                rest = &others[count * DATAGRAM..];
-            }
+            take_in(&mut self.demux, Duration::ZERO, train, &mut self.last);
             if let Some(buffer) = self.last.0.take() {
                 self.demux.recycle(buffer);
             }

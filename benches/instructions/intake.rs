@@ -4,7 +4,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
 use std::time::Duration;
 
-use mcl_benches::traffic::{TRAIN, coalesce, fragmented, head, shuffle};
+use mcl_benches::traffic::{DATAGRAM, TRAIN, coalesce, fragmented, head, shuffle, take_in};
 use mcl_wire::{
     BodyBytes, Counters, Demux, Limits, Received, Sink, StreamId, TopicHash, whole_message_prefix,
 };
@@ -188,8 +188,6 @@ struct Trains {
     taker: Taker,
     /// The bytes of each message's datagrams.
     steps: Vec<Vec<u8>>,
-    /// Bytes of each datagram but the last.
-    stride: usize,
     followed: usize,
 }
 
@@ -199,7 +197,6 @@ fn follow(steps: usize) -> Box<dyn Work> {
     Box::new(Trains {
         demux,
         taker,
-        stride: steps[0][0].len(),
         steps: steps.iter().map(|step| step.concat()).collect(),
         followed: 0,
     })
@@ -207,17 +204,8 @@ fn follow(steps: usize) -> Box<dyn Work> {
 
 impl Work for Trains {
     fn step(&mut self, at: usize) {
-        for train in self.steps[at].chunks(TRAIN * self.stride) {
-            let mut rest = train;
-            while !rest.is_empty() {
-                let (datagram, others) = rest.split_at(rest.len().min(self.stride));
-                self.demux.datagram(time(at), datagram, &mut self.taker);
-                let count = self
-                    .demux
-                    .follow(time(at), others, self.stride, &mut self.taker);
-                self.followed += count;
-                rest = &others[count * self.stride..];
-            }
+        for train in self.steps[at].chunks(TRAIN * DATAGRAM) {
+            self.followed += take_in(&mut self.demux, time(at), train, &mut self.taker);
         }
         if let Some(buffer) = self.taker.last.take() {
             self.demux.recycle(buffer);

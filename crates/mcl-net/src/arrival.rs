@@ -165,8 +165,7 @@ impl TrainBuffer {
 
     /// The room for the first train.
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        let len = TRAIN_CAPACITY.min(self.bytes.len());
-        self.bytes.get_mut(..len).unwrap_or_default()
+        self.rooms().next().unwrap_or_default()
     }
 
     /// The room for each.

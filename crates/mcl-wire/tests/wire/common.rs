@@ -188,6 +188,18 @@ pub(crate) fn receive(
     (dispositions, followed)
 }
 
+/// Nothing tells the two apart.
+pub(crate) fn check_twins(demux: &Demux<Hasher>, twin: &Demux<Hasher>) {
+    check(demux);
+    let both = [demux, twin];
+    let [one, other] = both.map(Demux::counters);
+    assert_eq!(one, other);
+    let [one, other] = both.map(|it| it.streams().collect::<Vec<_>>());
+    assert_eq!(one, other);
+    let [one, other] = both.map(|it| (it.next_expiry(), it.allocated_bytes()));
+    assert_eq!(one, other);
+}
+
 /// Every equation that the documentation promises, and every bound.
 pub(crate) fn check(demux: &Demux<Hasher>) {
     let (counters, limits) = (demux.counters(), demux.limits());

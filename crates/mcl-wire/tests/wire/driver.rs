@@ -21,7 +21,7 @@ use mcl_wire::{
     Sink, StreamId, TopicHash, WHOLE_MESSAGE_OVERHEAD,
 };
 
-use crate::common::{Hasher, Rng, Sender, check, demux, payload, receive, train_len};
+use crate::common::{Hasher, Rng, Sender, check_twins, demux, payload, receive, train_len};
 use crate::hearsay::{Delivered, Honest, Name, Said, Shape};
 
 /// Steps after which the rest of the bytes is not looked at.
@@ -497,13 +497,7 @@ impl Drive<'_> {
     }
 
     fn compare(&self) {
-        check(&self.demux);
-        let both = [&self.demux, &self.one_by_one];
-        let [one, other] = both.map(Demux::counters);
-        assert_eq!(one, other);
-        assert!(self.demux.streams().eq(self.one_by_one.streams()));
-        let [one, other] = both.map(|it| (it.next_expiry(), it.allocated_bytes()));
-        assert_eq!(one, other);
+        check_twins(&self.demux, &self.one_by_one);
     }
 
     fn trim(&mut self) {

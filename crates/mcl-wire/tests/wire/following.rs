@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use core::time::Duration;
 
-use mcl_wire::{Demux, Disposition, FRAGMENT_OVERHEAD, Limits, StreamId, StreamReport, TopicHash};
+use mcl_wire::{Demux, Disposition, FRAGMENT_OVERHEAD, Limits, StreamId, TopicHash};
 
-use crate::common::{Hasher, Inbox, Rng, Sender, check, demux, payload, receive, train_len};
+use crate::common::{
+    Hasher, Inbox, Rng, Sender, check, check_twins, demux, payload, receive, train_len,
+};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -51,14 +53,7 @@ impl Twins {
     }
 
     fn compare(&self) {
-        check(&self.following);
-        let both = [&self.following, &self.one_by_one];
-        let [one, other] = both.map(Demux::counters);
-        assert_eq!(one, other);
-        let [one, other] = both.map(|it| it.streams().collect::<Vec<StreamReport>>());
-        assert_eq!(one, other);
-        let [one, other] = both.map(|it| (it.next_expiry(), it.allocated_bytes()));
-        assert_eq!(one, other);
+        check_twins(&self.following, &self.one_by_one);
         let [one, other] = &self.inboxes;
         assert!(one.messages == other.messages);
     }
