@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 
 use mcl_udp::Interface;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
@@ -104,7 +105,11 @@ impl Out {
 pub(crate) fn check_reader() -> io::Result<()> {
     let stdout = io::stdout();
     let mut end = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
-    poll(&mut end, PollTimeout::ZERO)?;
+    match poll(&mut end, PollTimeout::ZERO) {
+        // Even a poll that does not wait says so of a signal, which has been noted.
+        Err(Errno::EINTR) => return Ok(()),
+        polled => polled?,
+    };
     let happened = end[0].revents().unwrap_or(PollFlags::empty());
     match happened.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
         true => Err(io::ErrorKind::BrokenPipe.into()),
