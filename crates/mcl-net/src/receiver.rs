@@ -109,6 +109,8 @@ pub struct Receiver {
     envelopes: Box<[Envelope]>,
     wake: Arc<EventFd>,
     alarm: TimerFd,
+    /// Ends a [rest](Self::rest).
+    nap: TimerFd,
     changes: Changes,
     /// Stands for the socket and for `changes`, if that was asked for.
     bundle: Option<Epoll>,
@@ -169,8 +171,10 @@ impl Receiver {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| context.fail(Step::Waker, error))?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        let alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
-            .map_err(|error| context.fail(Step::Alarm, error))?;
+        let timer = || {
+            TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
+                .map_err(|error| context.fail(Step::Alarm, error))
+        };
         let changes = Changes::subscribe().map_err(|error| context.fail(Step::Watch, error))?;
         // Bound to nothing, it receives nothing.
         let socket = new_socket(context)?;
@@ -178,7 +182,8 @@ impl Receiver {
             control: Control::EMPTY,
             envelopes: vec![Envelope::EMPTY; Self::MOST_TRAINS].into(),
             wake: Arc::new(wake),
-            alarm,
+            alarm: timer()?,
+            nap: timer()?,
             changes,
             bundle: None,
             group,
@@ -417,9 +422,7 @@ impl Receiver {
         }
         let [datagrams, woken, changed, rings] = fds.map(|fd| fd.any().unwrap_or(false));
         if woken {
-            // Taken back, so that the next call sleeps again.
-            let _ = self.wake.read();
-            return Ok(Some(Received::Woken));
+            return Ok(Some(self.woken()));
         }
         // What the socket still holds comes first.
         if changed && !datagrams && self.hear() {
@@ -433,6 +436,29 @@ impl Receiver {
         Ok(None)
     }
 
+    /// Sleeps for `time`, whatever arrives: it waits in the receive buffer, and neither is
+    /// this thread woken nor need its sender do that. `None` then; [`Received::Woken`]
+    /// if a [`Waker`] ended it.
+    ///
+    /// For when more is about to come than one wants to be woken for. To the microsecond, with a timer of its
+    /// own: the timeouts of threads may come 50 us later (`timerslack_ns`, proc(5)).
+    ///
+    /// # Errors
+    /// What `timerfd_settime` and `poll` say.
+    pub fn rest(&mut self, time: Duration) -> io::Result<Option<Received>> {
+        set_once(&self.nap, time)?;
+        let mut fds = [
+            PollFd::new(self.nap.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [_, woken] = fds.map(|fd| fd.any().unwrap_or(false));
+        Ok(woken.then(|| self.woken()))
+    }
+
     /// Has a call that waits, now or later, return [`Received::Alarm`] after `after`, once;
     /// instead of when it was to before. Zero is as soon as possible.
     ///
@@ -443,10 +469,13 @@ impl Receiver {
     /// # Errors
     /// What `timerfd_settime` says.
     pub fn set_alarm(&self, after: Duration) -> io::Result<()> {
-        // A timer of no time at all would be none.
-        let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
-        let once = Expiration::OneShot(after);
-        Ok(self.alarm.set(once, TimerSetTimeFlags::empty())?)
+        Ok(set_once(&self.alarm, after)?)
+    }
+
+    fn woken(&self) -> Received {
+        // Taken back, so that the next call sleeps again.
+        let _ = self.wake.read();
+        Received::Woken
     }
 
     /// The group it joined.
@@ -503,6 +532,12 @@ impl AsFd for Receiver {
             None => self.socket.as_fd(),
         }
     }
+}
+
+fn set_once(timer: &TimerFd, after: Duration) -> Result<(), Errno> {
+    // A timer of no time at all would be none.
+    let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
+    timer.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())
 }
 
 fn watch(bundle: &Epoll, descriptor: impl AsFd) -> Result<(), Errno> {

@@ -18,6 +18,7 @@ use crate::filter::Filter;
 use crate::handful::Handful;
 use crate::herald::Herald;
 use crate::message::TopicCache;
+use crate::moderation::Moderation;
 use crate::shared::Core;
 use crate::sync::lock;
 use crate::trace::ListenerTrace;
@@ -58,6 +59,9 @@ pub(crate) struct Intake {
     started: Instant,
     /// How long to look for datagrams without sleeping, after some came.
     spin: Duration,
+    moderation: Moderation,
+    /// Bytes to come of the message that is being received.
+    awaited: usize,
     /// When the last datagrams came.
     heard: Instant,
     /// Whether memory is to be freed when nothing has come for a while.
@@ -100,6 +104,8 @@ impl Intake {
             batch: 1,
             started,
             spin: wanted.spin,
+            moderation: Moderation::new(started),
+            awaited: 0,
             heard: started,
             tired: false,
         }
@@ -163,6 +169,9 @@ impl Intake {
         if woke == Woke::TimedOut && !self.spin.is_zero() {
             woke = self.spin(until, go_on)?;
         }
+        if woke == Woke::TimedOut && self.spin.is_zero() && self.awaited > 0 {
+            woke = self.rest(until)?;
+        }
         let wait = until.map_or(Wait::Forever, Wait::Until);
         while woke == Woke::TimedOut {
             if let Some(ended) = self.receiver.wait(wait)? {
@@ -171,6 +180,20 @@ impl Intake {
             woke = self.receive_now()?;
         }
         Ok(woke)
+    }
+
+    /// Lets what is to come of a long message gather, if it comes fast.
+    fn rest(&mut self, until: Option<Instant>) -> io::Result<Woke> {
+        let now = Instant::now();
+        let buffer = self.receiver.receive_buffer().granted;
+        let Some(time) = self.moderation.rest(now, self.awaited, buffer) else {
+            return Ok(Woke::TimedOut);
+        };
+        let left = until.map_or(time, |until| until.saturating_duration_since(now));
+        match self.receiver.rest(time.min(left))? {
+            Some(ended) => Ok(ended),
+            None => self.receive_now(),
+        }
     }
 
     /// Receives what is there, without waiting.
@@ -190,8 +213,9 @@ impl Intake {
             return self.receive_many();
         }
         let woke = self.receiver.recv(&mut self.trains, Wait::No)?;
-        if let Woke::Train(_) = woke {
+        if let Woke::Train(arrival) = woke {
             self.filled = 1;
+            self.moderation.received(arrival.len());
         }
         match woke {
             Woke::Train(arrival) if is_single(&arrival) => self.streak += 1,
@@ -223,6 +247,7 @@ impl Intake {
             };
             let arrival = train.arrival();
             self.filled = at + 1;
+            self.moderation.received(arrival.len());
             if !is_single(&arrival) {
                 self.streak = 0;
             }
@@ -317,6 +342,7 @@ impl Intake {
                 None => (self.place, self.done) = (self.place + 1, 0),
             }
         }
+        self.awaited = core.demux.awaited();
         !workshop.ready.is_empty()
     }
 

@@ -133,6 +133,7 @@ mod limit;
 mod line;
 mod listener;
 mod message;
+mod moderation;
 mod payload;
 mod pipe;
 mod publisher;

@@ -71,3 +71,33 @@ fn an_alarm_rings_once_and_when_it_was_set_to_last() {
     let rang = receiver.recv(&mut buffer, Wait::Forever).unwrap();
     assert_eq!(rang, Received::Alarm);
 }
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn a_rest_is_not_ended_by_what_arrives_but_by_a_waker() {
+    let host = Host::new();
+    host.0.bridge("br0").unwrap();
+    let group = group("ff15::1");
+    let mut receiver = host.receiver("br0", group);
+    let mut sender = host.sender("br0", group);
+    let mut buffer = TrainBuffer::new();
+    let rest = Duration::from_millis(50);
+    let begun = Instant::now();
+    host.send(&mut sender, b"before");
+    assert_eq!(receiver.rest(rest).unwrap(), None);
+    assert!(begun.elapsed() >= rest);
+    let train = receiver.recv(&mut buffer, Wait::No).unwrap();
+    assert!(matches!(train, Received::Train(_)), "{train:?}");
+    // As often as one likes, and none at all.
+    for rest in [rest, Duration::ZERO] {
+        assert_eq!(receiver.rest(rest).unwrap(), None);
+    }
+    receiver.waker().wake();
+    let long = Duration::from_secs(600);
+    assert_eq!(receiver.rest(long).unwrap(), Some(Received::Woken));
+    // That was taken back.
+    assert_eq!(receiver.rest(rest).unwrap(), None);
+    let deadline = Wait::Until(Instant::now() + rest);
+    let quiet = receiver.recv(&mut buffer, deadline).unwrap();
+    assert_eq!(quiet, Received::TimedOut, "no alarm, nor a train twice");
+}

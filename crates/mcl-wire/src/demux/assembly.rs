@@ -152,6 +152,11 @@ impl Assembly {
         self.total as usize
     }
 
+    /// Bytes that have not come.
+    pub(crate) const fn missing(&self) -> usize {
+        self.total.saturating_sub(self.received) as usize
+    }
+
     /// Whether all is there: each byte was received once.
     #[inline]
     pub(crate) const fn is_complete(&self) -> bool {

@@ -31,6 +31,7 @@ use crate::header::{Header, StreamId};
 use crate::topic::TopicHash;
 use crate::tracker::Arrival;
 use arena::Key;
+use assembly::Assembly;
 use counters::FragmentFate;
 use plain::Plain;
 use run::Lead;
@@ -443,6 +444,17 @@ impl<S: BuildHasher> Demux<S> {
     #[must_use]
     pub fn next_expiry(&self) -> Option<Duration> {
         self.store.pool.next_expiry(self.store.limits.expiry)
+    }
+
+    /// Bytes that are missing of the message of which the last datagram brought a fragment; 0 if
+    /// it brought none, none that was stored, or the last.
+    ///
+    /// For a receiver that need not be told of every datagram while a long message comes.
+    #[must_use]
+    pub fn awaited(&self) -> usize {
+        let lead = self.lead.map(|lead| lead.message);
+        let message = lead.and_then(|key| self.store.pool.get(key));
+        message.map_or(0, Assembly::missing)
     }
 
     /// Takes back a buffer that came out of [`BodyBytes::Owned`], for the next

@@ -196,7 +196,7 @@ pub(crate) fn check_twins(demux: &Demux<Hasher>, twin: &Demux<Hasher>) {
     assert_eq!(one, other);
     let [one, other] = both.map(|it| it.streams().collect::<Vec<_>>());
     assert_eq!(one, other);
-    let [one, other] = both.map(|it| (it.next_expiry(), it.allocated_bytes()));
+    let [one, other] = both.map(|it| (it.next_expiry(), it.awaited(), it.allocated_bytes()));
     assert_eq!(one, other);
 }
 

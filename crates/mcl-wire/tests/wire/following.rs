@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use mcl_wire::{Demux, Disposition, FRAGMENT_OVERHEAD, Limits, StreamId, TopicHash};
 
+use crate::bench::Bench;
 use crate::common::{
     Hasher, Inbox, Rng, Sender, check, check_twins, demux, payload, receive, train_len,
 };
@@ -373,4 +374,36 @@ fn a_datagram_is_accepted_once_however_it_comes() {
         assert_eq!(again, Disposition::Duplicate);
     }
     halfway.finish();
+}
+
+#[test]
+fn what_is_awaited_is_what_the_message_at_hand_lacks() {
+    let mut bench = Bench::new(Limits::default());
+    let (mut one, mut other) = (Sender::new(1), Sender::new(2));
+    assert_eq!(bench.demux.awaited(), 0);
+    let datagrams = one.message(None, &payload(1, 10_000));
+    let (last, before) = datagrams.split_last().unwrap();
+    let mut left: usize = datagrams
+        .iter()
+        .map(|it| it.len() - FRAGMENT_OVERHEAD)
+        .sum();
+    for datagram in before {
+        bench.feed(datagram);
+        left -= datagram.len() - FRAGMENT_OVERHEAD;
+        assert_eq!(bench.demux.awaited(), left);
+    }
+    // A duplicate brings nothing, nor does what is complete by itself.
+    bench.feed(&before[1]);
+    assert_eq!(bench.demux.awaited(), 0);
+    bench.prove(&mut other);
+    assert_eq!(bench.demux.awaited(), 0);
+    let rest = bench.begin(&mut other, 50_000, 1);
+    assert!(bench.demux.awaited() > 45_000, "the other message");
+    bench.feed(last);
+    assert_eq!(bench.demux.awaited(), 0, "complete");
+    bench.feed(&rest[0]);
+    assert!(bench.demux.awaited() > 45_000);
+    bench.now += Limits::default().expiry;
+    bench.demux.expire(bench.now);
+    assert_eq!(bench.demux.awaited(), 0, "given up");
 }
