@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle, take_in};
+use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle};
 use mcl_wire::{Demux, FRAGMENT_OVERHEAD, Fragmenter, HEADER_LEN, Header, Limits, StreamId};
 
 const SIZES: [usize; 4] = [1 << 10, 64 << 10, 1 << 20, 8 << 20];
@@ -184,7 +184,8 @@ impl Reassembly {
         way.round(|stream, indexes| {
             let sequence = number * u64::from(way.fragments);
             let train = self.scratch.train(stream, sequence, number, indexes);
-            take_in(&mut self.demux, Duration::ZERO, train, &mut self.last);
+            self.demux
+                .train(Duration::ZERO, train, DATAGRAM, &mut self.last);
             if let Some(buffer) = self.last.0.take() {
                 self.demux.recycle(buffer);
             }

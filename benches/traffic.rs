@@ -1,12 +1,9 @@
 //! Datagrams to be taken in, as a broadcaster sends them, and who takes what they
 //! bring.
 
-use std::hash::BuildHasher;
-use std::time::Duration;
-
 use mcl_wire::{
-    BodyBytes, BodyHead, DatagramWriter, Demux, Fragmenter, Header, Metadata, OutgoingFragment,
-    Received, Sink, StreamId,
+    BodyBytes, BodyHead, DatagramWriter, Fragmenter, Header, Metadata, OutgoingFragment, Received,
+    Sink, StreamId,
 };
 
 /// Bytes of a full datagram on Ethernet.
@@ -22,26 +19,6 @@ pub const TRAIN: usize = 45;
 #[must_use]
 pub fn head() -> BodyHead {
     BodyHead::new(Some("bench"), &Metadata::new().with_publish_time(1)).expect("a short topic")
-}
-
-/// Takes in a train of full datagrams, of which the last may be shorter, as a listener does; tells
-/// how many followed another.
-#[inline]
-pub fn take_in<S: BuildHasher>(
-    demux: &mut Demux<S>,
-    now: Duration,
-    train: &[u8],
-    sink: &mut impl Sink,
-) -> usize {
-    let (mut rest, mut followed) = (train, 0);
-    while !rest.is_empty() {
-        let (datagram, others) = rest.split_at(rest.len().min(DATAGRAM));
-        demux.datagram(now, datagram, sink);
-        let count = demux.follow(now, others, DATAGRAM, sink);
-        followed += count;
-        rest = &others[count * DATAGRAM..];
-    }
-    followed
 }
 
 /// The datagrams of the large message `number`, whose sequence numbers begin with

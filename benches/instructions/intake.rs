@@ -4,7 +4,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
 use std::time::Duration;
 
-use mcl_benches::traffic::{DATAGRAM, TRAIN, coalesce, fragmented, head, shuffle, take_in};
+use mcl_benches::traffic::{DATAGRAM, TRAIN, coalesce, fragmented, head, shuffle};
 use mcl_wire::{
     BodyBytes, Counters, Demux, Limits, Received, Sink, StreamId, TopicHash, whole_message_prefix,
 };
@@ -188,7 +188,6 @@ struct Trains {
     taker: Taker,
     /// The bytes of each message's datagrams.
     steps: Vec<Vec<u8>>,
-    followed: usize,
 }
 
 fn follow(steps: usize) -> Box<dyn Work> {
@@ -198,14 +197,13 @@ fn follow(steps: usize) -> Box<dyn Work> {
         demux,
         taker,
         steps: steps.iter().map(|step| step.concat()).collect(),
-        followed: 0,
     })
 }
 
 impl Work for Trains {
     fn step(&mut self, at: usize) {
         for train in self.steps[at].chunks(TRAIN * DATAGRAM) {
-            self.followed += take_in(&mut self.demux, time(at), train, &mut self.taker);
+            self.demux.train(time(at), train, DATAGRAM, &mut self.taker);
         }
         if let Some(buffer) = self.taker.last.take() {
             self.demux.recycle(buffer);
@@ -213,11 +211,7 @@ impl Work for Trains {
     }
 
     fn outcome(&self) -> u64 {
-        let delivered = self.demux.counters().messages.delivered;
-        let all = delivered as usize * fragments_of(LARGE);
-        let followed = self.followed;
-        assert!(followed * 10 > all * 8, "{followed} of {all} followed");
-        delivered
+        self.demux.counters().messages.delivered
     }
 }
 

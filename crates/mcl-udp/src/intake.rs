@@ -389,16 +389,11 @@ impl Workshop {
         let arrival = train.arrival();
         self.prepare(&arrival, core);
         let (demux, mut collector) = self.collector(&arrival, core, wants);
-        let (bytes, stride, count) = (train.bytes(), arrival.stride(), arrival.datagrams());
-        let mut taken = done;
-        while taken < count && !collector.workshop.has_enough() {
-            let rest = bytes.get(taken * stride..).unwrap_or_default();
-            let (datagram, others) = rest.split_at(rest.len().min(stride));
-            demux.datagram(now, datagram, &mut collector);
-            taken += 1 + demux.follow(now, others, stride, &mut collector);
-        }
+        let stride = arrival.stride();
+        let rest = train.bytes().get(done * stride..).unwrap_or_default();
+        let taken = done + demux.train(now, rest, stride, &mut collector);
         self.blocks.seal(&mut self.ready);
-        (taken < count).then_some(taken)
+        (taken < arrival.datagrams()).then_some(taken)
     }
 
     fn prepare(&mut self, arrival: &Arrival, core: &mut Core) {
@@ -479,6 +474,11 @@ impl Sink for Collector<'_> {
     #[inline(always)]
     fn message(&mut self, received: Received<'_>) {
         self.add(received);
+    }
+
+    #[inline]
+    fn has_enough(&self) -> bool {
+        self.workshop.has_enough()
     }
 }
 

@@ -12,7 +12,7 @@
 //! | send a longer one | [`BodyHead`], [`Fragmenter`] |
 //! | send many small ones together | [`BodyHead`], [`DatagramWriter`] |
 //! | receive | [`Demux`] with your [`Sink`] |
-//! | receive long messages faster, where datagrams come in trains | [`Demux::follow`] |
+//! | receive long messages faster, where datagrams come in trains | [`Demux::train`] |
 //! | look into a datagram | [`Header::decode`], [`Frames`], [`Body::decode`] |
 //! | count losses | [`SequenceTracker`] |
 //!

@@ -42,6 +42,12 @@ pub trait Sink {
 
     /// Takes a complete message, once it was found [`Wanted`](Verdict::Wanted).
     fn message(&mut self, message: Received<'_>);
+
+    /// Whether [`Demux::train`](crate::Demux::train) is to stop here. Asked after each datagram, but once
+    /// for those that are taken in together.
+    fn has_enough(&self) -> bool {
+        false
+    }
 }
 
 /// What is to become of a complete message: see [`Sink::judge`].

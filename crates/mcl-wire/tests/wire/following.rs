@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use core::time::Duration;
 
-use mcl_wire::{Demux, Disposition, FRAGMENT_OVERHEAD, Limits, StreamId, TopicHash};
+use mcl_wire::{
+    Demux, Disposition, FRAGMENT_OVERHEAD, Limits, Received, Sink, StreamId, TopicHash,
+};
 
 use crate::bench::Bench;
 use crate::common::{
@@ -17,11 +19,12 @@ const NOW: Duration = Duration::from_secs(1);
 const SEQUENCE: core::ops::Range<usize> = 16..24;
 const INDEX: core::ops::Range<usize> = 40..44;
 
-/// Two receivers of the same trains, one of which takes in together what follows.
+/// Receivers of the same trains: one takes in together what follows, one is handed whole trains.
 struct Twins {
     following: Demux<Hasher>,
+    by_train: Demux<Hasher>,
     one_by_one: Demux<Hasher>,
-    inboxes: [Inbox; 2],
+    inboxes: [Inbox; 3],
     now: Duration,
     followed: u64,
 }
@@ -30,8 +33,9 @@ impl Twins {
     fn new(limits: Limits) -> Self {
         Self {
             following: demux(limits),
+            by_train: demux(limits),
             one_by_one: demux(limits),
-            inboxes: [Inbox::default(), Inbox::default()],
+            inboxes: [Inbox::default(), Inbox::default(), Inbox::default()],
             now: NOW,
             followed: 0,
         }
@@ -42,7 +46,10 @@ impl Twins {
         while !queue.is_empty() {
             let (train, rest) = queue.split_at(train_len(queue, most));
             queue = rest;
-            let [inbox, other] = &mut self.inboxes;
+            let [inbox, of_trains, other] = &mut self.inboxes;
+            let (bytes, stride) = (train.concat(), train[0].len());
+            let taken = self.by_train.train(self.now, &bytes, stride, of_trains);
+            assert_eq!(taken, train.len());
             let (fates, followed) = receive(&mut self.following, self.now, train, inbox);
             self.followed += followed;
             for (datagram, fate) in train.iter().zip(fates) {
@@ -54,15 +61,21 @@ impl Twins {
     }
 
     fn compare(&self) {
-        check_twins(&self.following, &self.one_by_one);
-        let [one, other] = &self.inboxes;
-        assert!(one.messages == other.messages);
+        let [one, by_train, other] = &self.inboxes;
+        for (demux, inbox) in [(&self.following, one), (&self.by_train, by_train)] {
+            check_twins(demux, &self.one_by_one);
+            assert!(inbox.messages == other.messages);
+        }
     }
 
     /// What is delivered is let go, and its buffers are given back, full of
     /// what must never be seen again.
     fn recycle(&mut self, len: usize) {
-        for demux in [&mut self.following, &mut self.one_by_one] {
+        for demux in [
+            &mut self.following,
+            &mut self.by_train,
+            &mut self.one_by_one,
+        ] {
             demux.recycle(vec![0xDB; len]);
         }
         self.inboxes.iter_mut().for_each(|it| it.messages.clear());
@@ -406,4 +419,56 @@ fn what_is_awaited_is_what_the_message_at_hand_lacks() {
     bench.now += Limits::default().expiry;
     bench.demux.expire(bench.now);
     assert_eq!(bench.demux.awaited(), 0, "given up");
+}
+
+/// Has room for so many messages.
+struct Room(usize);
+
+impl Sink for Room {
+    fn message(&mut self, _: Received<'_>) {
+        self.0 -= 1;
+    }
+
+    fn has_enough(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+#[test]
+fn a_train_is_taken_in_as_far_as_there_is_room() {
+    let mut sender = Sender::new(1);
+    let mut datagrams: Vec<_> = (0..7)
+        .map(|number| sender.message(None, &payload(number, 1000)).remove(0))
+        .collect();
+    datagrams.push(datagrams[0][..500].to_vec());
+    let (bytes, stride) = (datagrams.concat(), datagrams[0].len());
+    let mut demux = demux(Limits::default());
+    let (mut done, mut counts) = (0, Vec::new());
+    while done < datagrams.len() {
+        let rest = &bytes[done * stride..];
+        counts.push(demux.train(NOW, rest, stride, &mut Room(3)));
+        done += counts.last().unwrap();
+        check(&demux);
+    }
+    assert_eq!(counts, [3, 3, 2]);
+    assert_eq!(demux.counters().messages.delivered, 7);
+    assert_eq!(
+        demux.counters().datagrams.dropped(),
+        1,
+        "the one that is cut"
+    );
+}
+
+#[test]
+fn what_is_no_train_is_taken_in_all_the_same() {
+    let mut demux = demux(Limits::default());
+    let datagram = Sender::new(1).message(None, b"one").remove(0);
+    let mut inbox = Inbox::default();
+    // Longer than the train, and none at all.
+    assert_eq!(demux.train(NOW, &datagram, usize::MAX, &mut inbox), 1);
+    assert_eq!(demux.train(NOW, &[], 1452, &mut inbox), 1);
+    assert_eq!(demux.train(NOW, &[0; 3], 0, &mut inbox), 3);
+    check(&demux);
+    assert_eq!(demux.counters().datagrams_fed, 5);
+    assert_eq!(inbox.messages.len(), 1);
 }
