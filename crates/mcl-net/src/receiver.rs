@@ -109,8 +109,6 @@ pub struct Receiver {
     envelopes: Box<[Envelope]>,
     wake: Arc<EventFd>,
     alarm: TimerFd,
-    /// Ends a [rest](Self::rest).
-    nap: TimerFd,
     changes: Changes,
     /// Stands for the socket and for `changes`, if that was asked for.
     bundle: Option<Epoll>,
@@ -171,10 +169,8 @@ impl Receiver {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| context.fail(Step::Waker, error))?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        let timer = || {
-            TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
-                .map_err(|error| context.fail(Step::Alarm, error))
-        };
+        let alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
+            .map_err(|error| context.fail(Step::Alarm, error))?;
         let changes = Changes::subscribe().map_err(|error| context.fail(Step::Watch, error))?;
         // Bound to nothing, it receives nothing.
         let socket = new_socket(context)?;
@@ -182,8 +178,7 @@ impl Receiver {
             control: Control::EMPTY,
             envelopes: vec![Envelope::EMPTY; Self::MOST_TRAINS].into(),
             wake: Arc::new(wake),
-            alarm: timer()?,
-            nap: timer()?,
+            alarm,
             changes,
             bundle: None,
             group,
@@ -440,23 +435,25 @@ impl Receiver {
     /// this thread woken nor need its sender do that. `None` then; [`Received::Woken`]
     /// if a [`Waker`] ended it.
     ///
-    /// For when more is about to come than one wants to be woken for. To the microsecond, with a timer of its
-    /// own: the timeouts of threads may come 50 us later (`timerslack_ns`, proc(5)).
+    /// For when more is about to come than one wants to be woken for. It takes the
+    /// [alarm](Self::set_alarm), which is not set any more after it: that comes to the microsecond, while
+    /// the timeouts of threads may be 50 us late (`timerslack_ns`, proc(5)).
     ///
     /// # Errors
     /// What `timerfd_settime` and `poll` say.
     pub fn rest(&mut self, time: Duration) -> io::Result<Option<Received>> {
-        set_once(&self.nap, time)?;
+        self.set_alarm(time)?;
         let mut fds = [
-            PollFd::new(self.nap.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.alarm.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let ended = poll(&mut fds, PollTimeout::NONE);
         let [_, woken] = fds.map(|fd| fd.any().unwrap_or(false));
-        Ok(woken.then(|| self.woken()))
+        self.alarm.unset()?;
+        match ended {
+            Ok(_) | Err(Errno::EINTR) => Ok(woken.then(|| self.woken())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Has a call that waits, now or later, return [`Received::Alarm`] after `after`, once;
@@ -469,7 +466,10 @@ impl Receiver {
     /// # Errors
     /// What `timerfd_settime` says.
     pub fn set_alarm(&self, after: Duration) -> io::Result<()> {
-        Ok(set_once(&self.alarm, after)?)
+        // A timer of no time at all would be none.
+        let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
+        let once = Expiration::OneShot(after);
+        Ok(self.alarm.set(once, TimerSetTimeFlags::empty())?)
     }
 
     fn woken(&self) -> Received {
@@ -532,12 +532,6 @@ impl AsFd for Receiver {
             None => self.socket.as_fd(),
         }
     }
-}
-
-fn set_once(timer: &TimerFd, after: Duration) -> Result<(), Errno> {
-    // A timer of no time at all would be none.
-    let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
-    timer.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())
 }
 
 fn watch(bundle: &Epoll, descriptor: impl AsFd) -> Result<(), Errno> {

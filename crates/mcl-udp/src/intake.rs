@@ -190,7 +190,10 @@ impl Intake {
             return Ok(Woke::TimedOut);
         };
         let left = until.map_or(time, |until| until.saturating_duration_since(now));
-        match self.receiver.rest(time.min(left))? {
+        let rested = self.receiver.rest(time.min(left));
+        // It has taken the alarm.
+        self.tired = self.receiver.set_alarm(AT_REST).is_ok();
+        match rested? {
             Some(ended) => Ok(ended),
             None => self.receive_now(),
         }

@@ -433,6 +433,11 @@ impl<T, C> ListenerBuilder<T, C> {
     /// pays where messages follow one another within this time and a processor can
     /// be spared; with fewer processors than spinning threads it makes everything
     /// slower.
+    ///
+    /// One that does not spin leaves the socket alone for up to 100 µs at a time while the rest of a long
+    /// message comes at 1.3 GB/s or more, if the receive buffer has room for that: what other
+    /// senders send can be that much later then. One that spins, however
+    /// shortly, does not.
     pub fn spin(mut self, time: Duration) -> Self {
         self.spin = time;
         self
