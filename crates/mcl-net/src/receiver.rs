@@ -432,12 +432,12 @@ impl Receiver {
     }
 
     /// Sleeps for `time`, whatever arrives: it waits in the receive buffer, and neither is
-    /// this thread woken nor need its sender do that. `None` then; [`Received::Woken`]
-    /// if a [`Waker`] ended it.
+    /// this thread woken nor need its sender do that. `None` then, or earlier if a signal came;
+    /// [`Received::Woken`] if a [`Waker`] ended it.
     ///
-    /// For when more is about to come than one wants to be woken for. It takes the
-    /// [alarm](Self::set_alarm), which is not set any more after it: that comes to the microsecond, while
-    /// the timeouts of threads may be 50 us late (`timerslack_ns`, proc(5)).
+    /// For when more is about to come than one wants to be woken for. It makes use of the
+    /// [alarm](Self::set_alarm), whose timer is exact to some microseconds, while timeouts of system calls may end
+    /// 50 us late (`timerslack_ns`, proc(5)): one that was set is not set any more after it, nor after an error.
     ///
     /// # Errors
     /// What `timerfd_settime` and `poll` say.

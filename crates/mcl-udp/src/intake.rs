@@ -186,16 +186,27 @@ impl Intake {
     fn rest(&mut self, until: Option<Instant>) -> io::Result<Woke> {
         let now = Instant::now();
         let buffer = self.receiver.receive_buffer().granted;
-        let Some(time) = self.moderation.rest(now, self.awaited, buffer) else {
-            return Ok(Woke::TimedOut);
-        };
+        match self.moderation.rest(now, self.awaited, buffer) {
+            Some(time) => self.rest_for(time, now, until),
+            None => Ok(Woke::TimedOut),
+        }
+    }
+
+    fn rest_for(
+        &mut self,
+        time: Duration,
+        now: Instant,
+        until: Option<Instant>,
+    ) -> io::Result<Woke> {
         let left = until.map_or(time, |until| until.saturating_duration_since(now));
         let rested = self.receiver.rest(time.min(left));
         // It has taken the alarm.
         self.tired = self.receiver.set_alarm(AT_REST).is_ok();
-        match rested? {
-            Some(ended) => Ok(ended),
-            None => self.receive_now(),
+        match rested {
+            Ok(Some(ended)) => Ok(ended),
+            Ok(None) => self.receive_now(),
+            // It can do without.
+            Err(_) => Ok(Woke::TimedOut),
         }
     }
 
@@ -524,4 +535,65 @@ fn crc_matches(received: &Received<'_>, required: bool) -> bool {
     let body = received.body();
     let (head, payload) = body.crc_covered();
     crc32c::crc32c_append(crc32c::crc32c(head), payload) == expected
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Raw;
+    use crate::connection::Connection;
+    use crate::listener::{ListenerBuilder, Opened};
+    use crate::payload::Payload;
+
+    /// Of a listener whose interface is yet to come: it receives nothing.
+    fn opened() -> Opened {
+        let connection = Connection::new("ff15::1%none-such").unwrap();
+        let builder = ListenerBuilder::<Payload, _>::new(&connection, Raw);
+        builder.await_interface().open_socket().unwrap()
+    }
+
+    #[test]
+    fn a_rest_ends_after_its_time_or_at_a_deadline_or_when_woken() {
+        let Opened {
+            mut intake, waker, ..
+        } = opened();
+        let [short, long] = [20, 600_000].map(Duration::from_millis);
+        let now = Instant::now();
+        let woke = intake.rest_for(short, now, None).unwrap();
+        assert_eq!(woke, Woke::TimedOut, "nothing came");
+        assert!(now.elapsed() >= short);
+        let now = Instant::now();
+        let woke = intake.rest_for(long, now, Some(now + short)).unwrap();
+        assert_eq!(woke, Woke::TimedOut);
+        assert!((short..long).contains(&now.elapsed()));
+        // A deadline that is over.
+        intake.rest_for(long, now, Some(now)).unwrap();
+        waker.wake();
+        let woke = intake.rest_for(long, now, None).unwrap();
+        assert_eq!(woke, Woke::Woken);
+    }
+
+    #[test]
+    fn what_is_kept_is_freed_although_a_rest_took_the_alarm() {
+        let Opened {
+            mut intake, core, ..
+        } = opened();
+        let core = Mutex::new(core);
+        lock(&core).demux.recycle(Vec::with_capacity(16 << 20));
+        // As after the last train of a sender that died.
+        intake.heard = Instant::now();
+        intake.tired = intake.receiver.set_alarm(AT_REST).is_ok();
+        let now = Instant::now();
+        intake
+            .rest_for(Duration::from_micros(100), now, None)
+            .unwrap();
+        let deadline = now + Duration::from_secs(60);
+        while lock(&core).demux.allocated_bytes() > KEPT_AT_REST {
+            assert!(Instant::now() < deadline, "nothing was freed");
+            // Interfaces of the machine may change meanwhile.
+            let woke = intake.receive(&core, Some(deadline), || true).unwrap();
+            assert_ne!(woke, Woke::TimedOut);
+        }
+        assert!(now.elapsed() >= AT_REST);
+    }
 }

@@ -435,9 +435,9 @@ impl<T, C> ListenerBuilder<T, C> {
     /// slower.
     ///
     /// One that does not spin leaves the socket alone for up to 100 µs at a time while the rest of a long
-    /// message comes at 1.3 GB/s or more, if the receive buffer has room for that: what other
-    /// senders send can be that much later then. One that spins, however
-    /// shortly, does not.
+    /// message (175 kB or more) is to come and bytes come at 1.3 GB/s or more, if its
+    /// [receive buffer](Self::receive_buffer) has 512 KiB or more: what other senders send can be that
+    /// much later then. One that spins, however shortly, does not.
     pub fn spin(mut self, time: Duration) -> Self {
         self.spin = time;
         self
@@ -566,7 +566,7 @@ impl<T: 'static, C: Decoder<T>> ListenerBuilder<T, C> {
         ))
     }
 
-    fn open_socket(&self) -> Result<Opened, OpenError> {
+    pub(crate) fn open_socket(&self) -> Result<Opened, OpenError> {
         if let Some(long) = self.topics.iter().find(|topic| topic.len() > MAX_TOPIC_LEN) {
             return Err(OpenError::TopicTooLong { len: long.len() });
         }

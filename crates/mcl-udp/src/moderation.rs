@@ -17,7 +17,8 @@ const WORTH_IT: usize = 128 << 10;
 /// wakes the other processor up.
 #[derive(Debug)]
 pub(crate) struct Moderation {
-    /// When it was looked at last, and the bytes received since.
+    /// When [`rest`](Self::rest) was called last, and the bytes received since. After a pause the first
+    /// pace is a slow one, and so the first wait no rest.
     since: Instant,
     received: usize,
 }
@@ -37,15 +38,15 @@ impl Moderation {
 
     /// How long to rest now that the socket is empty, if that is worth it: `awaited` bytes
     /// are to come of a message, and a quarter of `buffer`, the receive buffer's
-    /// size, may fill meanwhile. At the pace of what came since the last call.
+    /// size, may fill meanwhile. At the pace of all that came since the last call.
     pub(crate) fn rest(&mut self, now: Instant, awaited: usize, buffer: usize) -> Option<Duration> {
         let elapsed = now.saturating_duration_since(mem::replace(&mut self.since, now));
         let received = mem::take(&mut self.received).max(1);
         let most = (awaited / 4 * 3).min(buffer / 4);
-        // In floating point, since neither can overflow then.
+        // In floating point, where nothing overflows.
         let bytes_per_second = received as f64 / elapsed.as_secs_f64().max(1e-9);
-        let seconds = (most as f64 / bytes_per_second).min(LONGEST.as_secs_f64());
-        let expected = bytes_per_second * seconds;
+        let expected = (bytes_per_second * LONGEST.as_secs_f64()).min(most as f64);
+        let seconds = expected / bytes_per_second;
         (expected >= WORTH_IT as f64).then(|| Duration::from_secs_f64(seconds))
     }
 }
@@ -87,6 +88,10 @@ mod tests {
     fn a_buffer_is_filled_to_a_quarter_at_most() {
         let shorter = rest(16, MIB, 8 * TRAIN).unwrap();
         assert_eq!(shorter.as_micros(), 32);
+        for micros in 1..50 {
+            assert!(rest(micros, MIB, 8 * TRAIN).is_some(), "just enough");
+            assert_eq!(rest(micros, MIB, 8 * TRAIN - 4), None);
+        }
         assert_eq!(rest(16, MIB, 212_992), None);
     }
 

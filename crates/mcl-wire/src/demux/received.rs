@@ -43,8 +43,9 @@ pub trait Sink {
     /// Takes a complete message, once it was found [`Wanted`](Verdict::Wanted).
     fn message(&mut self, message: Received<'_>);
 
-    /// Whether [`Demux::train`](crate::Demux::train) is to stop here. Asked after each datagram, but once
-    /// for those that are taken in together.
+    /// Whether [`Demux::train`](crate::Demux::train) is to stop here; never, unless the sink says
+    /// otherwise. Asked after each datagram, which can bring many messages, but once for those that are taken in
+    /// together, which bring one at most.
     fn has_enough(&self) -> bool {
         false
     }

@@ -32,8 +32,9 @@ pub(crate) struct Run {
 
 impl<S: BuildHasher> Demux<S> {
     /// Takes in the datagrams of a train, as receive offload hands it over: `stride` bytes each, but for
-    /// the last, which may be shorter; in order, until they or the room of the sink
-    /// ([`Sink::has_enough`]) are at an end. Tells how many. An empty train is one empty datagram.
+    /// the last, which may be shorter. In order, until they are at an end or the
+    /// sink [has enough](Sink::has_enough), but at least one, and an empty train is one empty datagram. Tells how
+    /// many: the rest of the train begins at as many times `stride` bytes.
     ///
     /// With each it does what [`datagram`](Self::datagram) would, faster
     /// ([`follow`](Self::follow)).

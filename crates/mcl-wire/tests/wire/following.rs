@@ -472,3 +472,31 @@ fn what_is_no_train_is_taken_in_all_the_same() {
     assert_eq!(demux.counters().datagrams_fed, 5);
     assert_eq!(inbox.messages.len(), 1);
 }
+
+/// Counts how often it is asked for the stream.
+#[derive(Default)]
+struct Asked(usize);
+
+impl Sink for Asked {
+    fn wants_stream(&mut self, _: StreamId) -> bool {
+        self.0 += 1;
+        true
+    }
+
+    fn message(&mut self, _: Received<'_>) {}
+}
+
+#[test]
+fn most_of_a_train_is_taken_in_together() {
+    let mut sender = Sender::new(1);
+    let mut demux = demux(Limits::default());
+    // Memory for a first message is got step by step, and each is an end of what follows.
+    for (number, most) in [(0, 10), (1, 3), (2, 3)] {
+        let datagrams = sender.message(None, &payload(number, 60_000));
+        let (bytes, stride, mut sink) = (datagrams.concat(), datagrams[0].len(), Asked::default());
+        let taken = demux.train(NOW, &bytes, stride, &mut sink);
+        assert_eq!(taken, datagrams.len());
+        assert!(taken > 40 && sink.0 <= most, "{} of {taken}", sink.0);
+    }
+    assert_eq!(demux.counters().messages.delivered, 3);
+}
