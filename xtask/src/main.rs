@@ -40,6 +40,7 @@ Usage: cargo xtask <command>
   versus [option...]    this library, bare sockets, LCM and Cyclone DDS side by side
       --quick           under two minutes, for a first look
       --pairs N         alternating pairs of runs for each ratio (5)
+      --patience MIN    so long, measure again what the machine was too busy for (0)
       --only NAME,..    only these measurements (blast, pacing, lossless, roundtrip,
                         cable) or contenders (gso, naive, lcm, cyclone, coalesced)
       --out DIR         where the table, the JSON and the plot go (target/versus)

@@ -41,6 +41,8 @@ const QUICK: Duration = Duration::from_secs(100);
 struct Options {
     quick: bool,
     pairs: usize,
+    /// How long to measure again what the machine was too busy for.
+    patience: Duration,
     only: Vec<String>,
     out: PathBuf,
 }
@@ -50,6 +52,7 @@ impl Options {
         let mut options = Self {
             quick: false,
             pairs: 0,
+            patience: Duration::ZERO,
             only: Vec::new(),
             out: build::target_directory().join("versus"),
         };
@@ -63,6 +66,7 @@ impl Options {
             let value = value.ok_or(format!("{name}: no such option, or no value for it"))?;
             match name.as_str() {
                 "--pairs" => options.pairs = pairs(value)?,
+                "--patience" => options.patience = patience(value)?,
                 "--only" => options.only = value.split(',').map(str::to_owned).collect(),
                 "--out" => options.out = workspace().join(value),
                 _ => return Err(format!("{name}: no such option")),
@@ -83,6 +87,13 @@ impl Options {
 fn pairs(value: &str) -> Result<usize, String> {
     let pairs = value.parse().ok().filter(|pairs| (1..=100).contains(pairs));
     pairs.ok_or_else(|| format!("--pairs {value}: 1 to 100 are possible"))
+}
+
+fn patience(value: &str) -> Result<Duration, String> {
+    let minutes = value.parse().ok().filter(|it| (1..=240).contains(it));
+    let minutes: u64 =
+        minutes.ok_or_else(|| format!("--patience {value}: 1 to 240 minutes are possible"))?;
+    Ok(Duration::from_secs(60 * minutes))
 }
 
 pub(crate) fn main(arguments: &[String]) -> Outcome {
@@ -152,6 +163,8 @@ mod tests {
         assert_eq!((options.pairs, options.only.len()), (2, 2));
         assert_eq!(options.out, workspace().join("elsewhere"));
         assert_eq!(parse("").unwrap().pairs, 5);
+        let patient = parse("--patience 15").unwrap();
+        assert_eq!(patient.patience, Duration::from_secs(900));
     }
 
     #[test]
@@ -159,6 +172,8 @@ mod tests {
         for (line, named) in [
             ("--pairs 0", "--pairs 0"),
             ("--pairs", "--pairs"),
+            ("--patience 0", "--patience 0"),
+            ("--patience 1h", "--patience 1h"),
             ("--slow 1", "--slow"),
             ("--only blast,zmq", "zmq"),
         ] {

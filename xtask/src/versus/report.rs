@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::machine::Facts;
-use super::results::{Lossless, Measurement, Metric, Paced, Results, median, values};
+use super::results::{Duel, Lossless, Measurement, Metric, Paced, Results, median, values};
 use super::targets::{self, Judged, Verdict};
 
 const KIB: usize = 1 << 10;
@@ -75,7 +75,10 @@ pub(super) fn markdown(facts: &Facts, results: &Results) -> String {
     }
     paced(&mut out, &results.paced);
     lossless(&mut out, &results.lossless);
-    ratios(&mut out, results);
+    let title = "Ratios of alternating pairs";
+    ratios(&mut out, &results.duels, title);
+    let title = "Measured again, since the machine was busy";
+    ratios(&mut out, &results.voided, title);
     targets(&mut out, &targets::judge(results));
     if !results.skipped.is_empty() {
         out += "\n### Not measured\n\n";
@@ -172,13 +175,15 @@ fn lossless(out: &mut String, all: &[Lossless]) {
     }
 }
 
-fn ratios(out: &mut String, results: &Results) {
-    if results.duels.is_empty() {
+fn ratios(out: &mut String, duels: &[Duel], title: &str) {
+    if duels.is_empty() {
         return;
     }
-    *out += "\n### Ratios of alternating pairs\n\n\
-        | | size | of | median | all | |\n|---|---|---|---:|---|---|\n";
-    for duel in &results.duels {
+    let _ = write!(
+        out,
+        "\n### {title}\n\n| | size | of | median | all | |\n|---|---|---|---:|---|---|\n"
+    );
+    for duel in duels {
         let reference = median(&values(&duel.reference_runs, duel.metric()));
         let remark = match (&duel.failed, duel.void) {
             (Some(why), _) => why.clone(),
@@ -246,6 +251,8 @@ mod tests {
         let mut results = Results::default();
         let it = duel(("raw gso", &[9e6, 10e6]), ("mcl inline", &[9e6, 5e6]), 64);
         results.duels.push(it);
+        let it = duel(("raw gso", &[1e6]), ("mcl inline", &[2e6]), 64);
+        results.voided.push(it);
         let lossy = super::super::results::Outcome {
             lost: 3,
             sent: 10,
@@ -264,6 +271,7 @@ mod tests {
             "| raw gso | 9.50 M |",
             "| mcl inline | 7.00 M |",
             "| Blast | 64 B | mcl inline / raw gso | 0.75 | 1.00 0.50 |  |",
+            "| 2.00 | 2.00 | void (machine busy): reference 1.00 M |",
             "| mcl, paced | 1 MiB | 0.01 | 1 of 2  | 3 of 10 |",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

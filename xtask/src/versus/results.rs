@@ -1,5 +1,7 @@
 //! What was measured.
 
+use std::mem;
+
 use serde::Serialize;
 
 /// The measurements.
@@ -73,6 +75,10 @@ pub(super) struct Duel {
 }
 
 impl Duel {
+    fn key(&self) -> Key<'static> {
+        (self.measurement, self.size, self.reference, self.contender)
+    }
+
     /// Contender over reference, pair by pair.
     pub(super) fn ratios_of(&self, metric: Metric) -> Vec<f64> {
         let pairs = self.contender_runs.iter().zip(&self.reference_runs);
@@ -147,13 +153,36 @@ pub(super) struct Trial {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Results {
     pub(super) duels: Vec<Duel>,
+    /// Attempts that were measured again because they were void.
+    pub(super) voided: Vec<Duel>,
     pub(super) paced: Vec<Paced>,
     pub(super) lossless: Vec<Lossless>,
     /// What was not measured, and why.
     pub(super) skipped: Vec<String>,
 }
 
+/// Measurement, size, reference and contender.
+pub(super) type Key<'a> = (Measurement, usize, &'a str, &'a str);
+
 impl Results {
+    /// Whether there is such a duel, and it is void.
+    pub(super) fn is_void(&self, (measurement, size, reference, contender): Key<'_>) -> bool {
+        let duel = self.duel(measurement, size, reference, contender);
+        duel.is_some_and(|duel| duel.void)
+    }
+
+    /// Puts a duel that was measured again in the place of the void one, or beside it if it is no better.
+    pub(super) fn repeat(&mut self, duel: Duel) {
+        let key = duel.key();
+        let first = self.duels.iter_mut().find(|it| it.key() == key);
+        match first {
+            Some(first) if !duel.void && duel.failed.is_none() => {
+                self.voided.push(mem::replace(first, duel));
+            }
+            _ => self.voided.push(duel),
+        }
+    }
+
     pub(super) fn duel(
         &self,
         measurement: Measurement,
@@ -161,12 +190,8 @@ impl Results {
         reference: &str,
         contender: &str,
     ) -> Option<&Duel> {
-        self.duels.iter().find(|duel| {
-            duel.measurement == measurement
-                && duel.size == size
-                && duel.reference == reference
-                && duel.contender == contender
-        })
+        let key = (measurement, size, reference, contender);
+        self.duels.iter().find(|duel| duel.key() == key)
     }
 
     /// All runs of a contender in a measurement, in whichever duel.
@@ -319,6 +344,23 @@ pub(super) mod tests {
         assert!(duel(("raw gso", &[7e6]), ("mcl inline", &[7e6]), 64).void);
         assert!(!duel(("raw gso", &[7.1e6]), ("mcl inline", &[7e6]), 64).void);
         assert!(!duel(("lcm", &[1.0]), ("mcl inline", &[7e6]), 64).void);
+    }
+
+    #[test]
+    fn a_void_duel_gives_way_to_one_that_counts() {
+        let mut results = Results::default();
+        let duel_at = |rate| duel(("raw gso", &[rate]), ("mcl inline", &[7e6]), 64);
+        let key = (Measurement::Blast, 64, "raw gso", "mcl inline");
+        results.duels.push(duel_at(1e6));
+        for (rate, void) in [(2e6, true), (8e6, false)] {
+            assert!(results.is_void(key));
+            results.repeat(duel_at(rate));
+            assert_eq!(results.is_void(key), void);
+        }
+        assert_eq!((results.duels.len(), results.voided.len()), (1, 2));
+        assert_eq!(results.duels[0].reference_runs[0].rate, 8e6);
+        let voided = results.voided.iter().map(|it| it.reference_runs[0].rate);
+        assert_eq!(voided.collect::<Vec<_>>(), [2e6, 1e6]);
     }
 
     #[test]
