@@ -60,8 +60,6 @@ pub(crate) struct Intake {
     /// How long to look for datagrams without sleeping, after some came.
     spin: Duration,
     moderation: Moderation,
-    /// Bytes to come of the message that is being received.
-    awaited: usize,
     /// When the last datagrams came.
     heard: Instant,
     /// Whether memory is to be freed when nothing has come for a while.
@@ -105,7 +103,6 @@ impl Intake {
             started,
             spin: wanted.spin,
             moderation: Moderation::new(started),
-            awaited: 0,
             heard: started,
             tired: false,
         }
@@ -124,13 +121,13 @@ impl Intake {
         deadline: Option<Instant>,
         go_on: impl Fn() -> bool,
     ) -> io::Result<Woke> {
-        let due = {
+        let (due, awaited) = {
             let core = lock(core);
             self.tell(&core);
-            self.due(&core)
+            (self.due(&core), core.demux.awaited())
         };
         let until = deadline.into_iter().chain(due).min();
-        let woke = self.wait_for_some(until, go_on);
+        let woke = self.wait_for_some(until, awaited, go_on);
         self.attend(core, woke)
     }
 
@@ -160,17 +157,20 @@ impl Intake {
         }
     }
 
+    /// `awaited` bytes are to come of the message that is being received.
     fn wait_for_some(
         &mut self,
         until: Option<Instant>,
+        awaited: usize,
         go_on: impl Fn() -> bool,
     ) -> io::Result<Woke> {
         let mut woke = self.receive_now()?;
-        if woke == Woke::TimedOut && !self.spin.is_zero() {
-            woke = self.spin(until, go_on)?;
-        }
-        if woke == Woke::TimedOut && self.spin.is_zero() && self.awaited > 0 {
-            woke = self.rest(until)?;
+        if woke == Woke::TimedOut {
+            if !self.spin.is_zero() {
+                woke = self.spin(until, go_on)?;
+            } else if awaited > 0 {
+                woke = self.rest(until, awaited)?;
+            }
         }
         let wait = until.map_or(Wait::Forever, Wait::Until);
         while woke == Woke::TimedOut {
@@ -183,10 +183,10 @@ impl Intake {
     }
 
     /// Lets what is to come of a long message gather, if it comes fast.
-    fn rest(&mut self, until: Option<Instant>) -> io::Result<Woke> {
+    fn rest(&mut self, until: Option<Instant>, awaited: usize) -> io::Result<Woke> {
         let now = Instant::now();
         let buffer = self.receiver.receive_buffer().granted;
-        match self.moderation.rest(now, self.awaited, buffer) {
+        match self.moderation.rest(now, awaited, buffer) {
             Some(time) => self.rest_for(time, now, until),
             None => Ok(Woke::TimedOut),
         }
@@ -356,7 +356,6 @@ impl Intake {
                 None => (self.place, self.done) = (self.place + 1, 0),
             }
         }
-        self.awaited = core.demux.awaited();
         !workshop.ready.is_empty()
     }
 

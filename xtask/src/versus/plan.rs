@@ -40,6 +40,11 @@ fn is_contender(name: &str) -> bool {
 /// A pair to be compared at a size.
 type Pairing = (usize, Contender, Contender);
 
+fn title(measurement: Measurement, (size, reference, contender): Pairing) -> String {
+    let (size, contender, reference) = (bytes(size), contender.name, reference.name);
+    format!("{measurement:?} {size}: {contender} / {reference}")
+}
+
 /// The whole of a run.
 pub(super) struct Plan {
     pairs: usize,
@@ -112,8 +117,8 @@ impl Plan {
             left = false;
             for &(measurement, pairing) in &all {
                 let (size, reference, contender) = pairing;
-                let key = (measurement, size, reference.name, contender.name);
-                if !results.is_void(key) {
+                let first = results.duel(measurement, size, reference.name, contender.name);
+                if !first.is_some_and(|duel| duel.void) {
                     continue;
                 }
                 if Instant::now() >= end {
@@ -122,10 +127,7 @@ impl Plan {
                 left = true;
                 let duel = self.duel(bench, measurement, pairing);
                 let void = if duel.void { "void" } else { "" };
-                let (size, contender, reference) = (bytes(size), contender.name, reference.name);
-                tell(&format!(
-                    "again {measurement:?} {size}: {contender} / {reference} {void}"
-                ));
+                tell(&format!("again {} {void}", title(measurement, pairing)));
                 results.repeat(duel);
             }
         }
@@ -202,21 +204,17 @@ impl Plan {
         results: &mut Results,
         tell: Tell<'_>,
     ) {
-        for (size, reference, contender) in pairings {
+        for &pairing in pairings {
+            let (_, reference, _) = pairing;
             let there = reference.is_there(&bench.programs);
-            if !there || !self.wants_reference(reference) {
+            if !there || !self.wants_reference(&reference) {
                 continue;
             }
-            let what = format!(
-                "{measurement:?} {}: {} / {}",
-                bytes(*size),
-                contender.name,
-                reference.name
-            );
+            let what = title(measurement, pairing);
             if self.is_over(&what, results) {
                 continue;
             }
-            let duel = self.duel(bench, measurement, (*size, *reference, *contender));
+            let duel = self.duel(bench, measurement, pairing);
             let ratios: Vec<String> = duel.ratios.iter().map(|it| format!("{it:.2}")).collect();
             let failed = duel.failed.as_deref().unwrap_or_default();
             tell(&format!("{what}  {} {failed}", ratios.join(" ")));

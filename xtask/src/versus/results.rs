@@ -162,15 +162,9 @@ pub(super) struct Results {
 }
 
 /// Measurement, size, reference and contender.
-pub(super) type Key<'a> = (Measurement, usize, &'a str, &'a str);
+type Key<'a> = (Measurement, usize, &'a str, &'a str);
 
 impl Results {
-    /// Whether there is such a duel, and it is void.
-    pub(super) fn is_void(&self, (measurement, size, reference, contender): Key<'_>) -> bool {
-        let duel = self.duel(measurement, size, reference, contender);
-        duel.is_some_and(|duel| duel.void)
-    }
-
     /// Puts a duel that was measured again in the place of the void one, or beside it if it is no better.
     pub(super) fn repeat(&mut self, duel: Duel) {
         let key = duel.key();
@@ -350,12 +344,11 @@ pub(super) mod tests {
     fn a_void_duel_gives_way_to_one_that_counts() {
         let mut results = Results::default();
         let duel_at = |rate| duel(("raw gso", &[rate]), ("mcl inline", &[7e6]), 64);
-        let key = (Measurement::Blast, 64, "raw gso", "mcl inline");
         results.duels.push(duel_at(1e6));
         for (rate, void) in [(2e6, true), (8e6, false)] {
-            assert!(results.is_void(key));
+            assert!(results.duels[0].void);
             results.repeat(duel_at(rate));
-            assert_eq!(results.is_void(key), void);
+            assert_eq!(results.duels[0].void, void);
         }
         assert_eq!((results.duels.len(), results.voided.len()), (1, 2));
         assert_eq!(results.duels[0].reference_runs[0].rate, 8e6);
