@@ -7,7 +7,9 @@
 //!   60,000 bytes that IP fragments.
 //!
 //! A message's bytes are checked where they lie in the receive buffer and are
-//! not put together.
+//! not put together, unless `--whole` says so: then each train is received where it
+//! belongs in a buffer as long as a message, as a program that wants whole messages
+//! would have it, by the same system call.
 //!
 //! ```sh
 //! cargo build --release -p mcl-benches --bin raw-reference

@@ -134,6 +134,11 @@ impl Tally {
         self.messages * self.shape.size as u64
     }
 
+    /// Bytes of the message under way, less than all of it.
+    pub(crate) fn under_way_bytes(&self) -> usize {
+        self.under_way.1 * self.shape.datagram
+    }
+
     /// Numbers that are missing below the highest.
     pub(crate) fn lost(&self) -> u64 {
         self.end.saturating_sub(self.messages)
@@ -267,6 +272,25 @@ mod tests {
                 (2, 1, 0),
                 "{missing}"
             );
+        }
+    }
+
+    #[test]
+    fn a_train_belongs_behind_those_of_its_message() {
+        for size in [64, 100_000, 1 << 20] {
+            let shape = Shape::new(Mode::Gso, size);
+            let mut tally = Tally::new(shape);
+            let mut whole = vec![0; size];
+            for train in trains(shape, 2) {
+                let begin = tally.under_way_bytes();
+                whole[begin..begin + train.len()].copy_from_slice(&train);
+                if let Some(number) = tally.take(&train) {
+                    let mut sent = shape.messages();
+                    write_number(&mut sent[..size], number);
+                    assert_eq!(whole, sent[..size]);
+                }
+            }
+            assert_eq!((tally.messages, tally.under_way_bytes()), (2, 0));
         }
     }
 

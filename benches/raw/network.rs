@@ -79,6 +79,8 @@ impl Outlet {
 pub(crate) struct Inlet {
     socket: Socket,
     buffer: Vec<u8>,
+    /// Whether the trains of a message are received one behind the other.
+    whole: bool,
     pub(crate) tally: Tally,
     /// Bytes of `SO_RCVBUF` that the system granted.
     pub(crate) granted: usize,
@@ -112,7 +114,8 @@ impl Inlet {
         socket.set_read_timeout(Some(LOOK_UP))?;
         socket.set_nonblocking(options.spin)?;
         Ok(Self {
-            buffer: vec![0; CAPACITY],
+            buffer: vec![0; if options.whole { options.size } else { 0 } + CAPACITY],
+            whole: options.whole,
             tally: Tally::new(Shape::new(options.mode, options.size)),
             // Linux doubles what is set, for its own use.
             granted: socket.recv_buffer_size()? / 2,
@@ -122,8 +125,14 @@ impl Inlet {
 
     /// Receives one train: one system call.
     pub(crate) fn recv(&mut self) -> io::Result<Arrival> {
-        match (&self.socket).read(&mut self.buffer) {
-            Ok(len) => Ok(match self.tally.take(&self.buffer[..len]) {
+        let begin = if self.whole {
+            self.tally.under_way_bytes()
+        } else {
+            0
+        };
+        let room = &mut self.buffer[begin..begin + CAPACITY];
+        match (&self.socket).read(room) {
+            Ok(len) => Ok(match self.tally.take(&room[..len]) {
                 Some(number) => Arrival::Message(number),
                 None => Arrival::Part,
             }),

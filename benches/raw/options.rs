@@ -23,6 +23,7 @@ usage: raw-reference pub  [--size N] [--seconds S] [--rate R] [--count N] [commo
   --rcvbuf BYTES  receive buffer to ask for (4194304)
   --connect       connect the sending socket, which saves the kernel some work
   --spin          receive by busy polling
+  --whole         put messages together: receive the trains of one behind each other
   --json          accepted for the sake of the other programs: it is always JSON";
 
 /// What a process does.
@@ -57,6 +58,7 @@ pub(crate) struct Options {
     pub(crate) rcvbuf: usize,
     pub(crate) connect: bool,
     pub(crate) spin: bool,
+    pub(crate) whole: bool,
 }
 
 impl Options {
@@ -75,6 +77,7 @@ impl Options {
             rcvbuf: 4 << 20,
             connect: false,
             spin: false,
+            whole: false,
         }
     }
 
@@ -90,6 +93,7 @@ impl Options {
             match name.as_str() {
                 "--connect" => options.connect = true,
                 "--spin" => options.spin = true,
+                "--whole" => options.whole = true,
                 "--json" => {}
                 _ => options.set(&name, arguments.next())?,
             }
@@ -153,6 +157,7 @@ mod tests {
     #[test]
     fn a_command_line_is_read() {
         let options = parse("pub --size 1024 --seconds 0.5 --mode naive --spin --json").unwrap();
+        assert!(parse("sub --whole").unwrap().whole && !options.whole);
         assert_eq!((options.role, options.mode), (Role::Pub, Mode::Naive));
         assert_eq!(options.seconds, Some(Duration::from_millis(500)));
         assert!(options.spin && options.size == 1024 && options.rcvbuf == 4_194_304);

@@ -142,11 +142,11 @@ mod tests {
     use crate::options::{Mode, Options, Role};
     use crate::publish;
 
-    fn pair(mode: Mode, size: usize) -> (Report, Report) {
+    fn pair(mode: Mode, size: usize, whole: bool) -> (Report, Report) {
         let namespace = Namespace::new().unwrap();
         namespace.bridge("br0").unwrap();
         let mut options = Options::new(Role::Pub);
-        (options.mode, options.size) = (mode, size);
+        (options.mode, options.size, options.whole) = (mode, size, whole);
         (options.rate, options.count) = (100.0, Some(50));
         namespace.run(|| {
             let mut inlet = Inlet::open(&options, 0).unwrap();
@@ -166,13 +166,13 @@ mod tests {
     #[ignore = "needs a private network namespace: cargo xtask test"]
     fn at_a_low_rate_nothing_is_lost() {
         for mode in [Mode::Gso, Mode::Naive] {
-            for size in [64, 65_536] {
-                let (published, received) = pair(mode, size);
+            for (size, whole) in [(64, false), (65_536, false), (64, true), (200_000, true)] {
+                let (published, received) = pair(mode, size, whole);
                 assert_eq!(published.messages, 50);
                 assert_eq!(
                     (received.messages, received.lost, received.bad),
                     (50, 0, 0),
-                    "{mode:?} {size}"
+                    "{mode:?} {size} {whole}"
                 );
                 assert_eq!(received.bytes, published.bytes);
             }

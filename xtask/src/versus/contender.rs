@@ -79,6 +79,9 @@ pub(super) const GSO: Contender = contender("raw gso", Kind::Raw, &["--mode", "g
 pub(super) const NAIVE: Contender = contender("raw naive", Kind::Raw, &["--mode", "naive"]);
 pub(super) const GSO_SPIN: Contender =
     contender("raw gso spinning", Kind::Raw, &["--mode", "gso", "--spin"]);
+/// Puts messages together, which the others of bare sockets do not.
+pub(super) const GSO_WHOLE: Contender =
+    contender("raw gso whole", Kind::Raw, &["--mode", "gso", "--whole"]);
 pub(super) const LCM: Contender = contender("lcm", Kind::Lcm, &[]);
 pub(super) const CYCLONE: Contender = contender("cyclone", Kind::Cyclone, &[]);
 

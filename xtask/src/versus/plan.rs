@@ -6,8 +6,8 @@ use super::Options;
 use super::build::{INSTALL_CYCLONE, INSTALL_LCM};
 use super::contender::{
     COALESCED_AT_ONCE, COALESCED_AT_ONCE_SPIN, COALESCED_INLINE, COALESCED_QUEUE, COALESCED_SOON,
-    CYCLONE, Contender, GSO, GSO_SPIN, INLINE, INLINE_SPIN, Job, LARGE_BUFFER, LARGE_BUFFER_PACED,
-    LCM, NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
+    CYCLONE, Contender, GSO, GSO_SPIN, GSO_WHOLE, INLINE, INLINE_SPIN, Job, LARGE_BUFFER,
+    LARGE_BUFFER_PACED, LCM, NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
 };
 use super::report::{bytes, short};
 use super::results::{Duel, Lossless, Measurement, Outcome, Paced, Results, Trial};
@@ -187,6 +187,9 @@ impl Plan {
         };
         for &size in large {
             pairings.extend([(size, GSO, INLINE), (size, GSO, PULL), (size, GSO, QUEUE)]);
+            if size > 65_536 {
+                pairings.extend([(size, GSO, GSO_WHOLE), (size, GSO_WHOLE, INLINE)]);
+            }
             pairings.extend([
                 (size, NAIVE, INLINE),
                 (size, LCM, INLINE),

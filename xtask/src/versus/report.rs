@@ -181,7 +181,8 @@ fn ratios(out: &mut String, duels: &[Duel], title: &str) {
     }
     let _ = write!(
         out,
-        "\n### {title}\n\n| | size | of | median | all | |\n|---|---|---|---:|---|---|\n"
+        "\n### {title}\n\n| | size | of | median | all | CPU to send | to receive | |\n\
+            |---|---|---|---:|---|---:|---:|---|\n"
     );
     for duel in duels {
         let reference = median(&values(&duel.reference_runs, duel.metric()));
@@ -192,13 +193,15 @@ fn ratios(out: &mut String, duels: &[Duel], title: &str) {
         };
         let _ = writeln!(
             out,
-            "| {:?} | {} | {} / {} | {} | {} | {remark} |",
+            "| {:?} | {} | {} / {} | {} | {} | {} | {} | {remark} |",
             duel.measurement,
             bytes(duel.size),
             duel.contender,
             duel.reference,
             cell(duel.median_ratio),
             list(&duel.ratios),
+            cell(median(&duel.ratios_of(Metric::SendCpu))),
+            cell(median(&duel.ratios_of(Metric::ReceiveCpu))),
         );
     }
 }
@@ -270,8 +273,8 @@ mod tests {
         for line in [
             "| raw gso | 9.50 M |",
             "| mcl inline | 7.00 M |",
-            "| Blast | 64 B | mcl inline / raw gso | 0.75 | 1.00 0.50 |  |",
-            "| 2.00 | 2.00 | void (machine busy): reference 1.00 M |",
+            "| Blast | 64 B | mcl inline / raw gso | 0.75 | 1.00 0.50 | 1.00 | 1.00 |  |",
+            "| 2.00 | 2.00 | 1.00 | 1.00 | void (machine busy): reference 1.00 M |",
             "| mcl, paced | 1 MiB | 0.01 | 1 of 2  | 3 of 10 |",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
