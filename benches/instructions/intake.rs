@@ -4,33 +4,21 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
 use std::time::Duration;
 
-use mcl_benches::traffic::{DATAGRAM, TRAIN, coalesce, fragmented, head, shuffle};
+use mcl_benches::traffic::{TRAIN, coalesce, fragmented, head, shuffle};
 use mcl_wire::{
     BodyBytes, Counters, Demux, Limits, Received, Sink, StreamId, TopicHash, whole_message_prefix,
 };
 
 use super::{Benchmark, LARGE, MESSAGE, SMALL, STREAM, Work, fragments_of, messages_in_train};
 
-const STREAMS: usize = 100;
-
 pub(crate) fn benchmarks() -> Vec<Benchmark> {
     let (train, hostiles) = (messages_in_train(), hostile(0).len());
     let (small, fragment) = ((train, "message"), (fragments_of(LARGE), "fragment"));
-    let of_streams = (STREAMS * fragments_of(LARGE), "fragment");
     let refused = (hostiles, "datagram");
     vec![
         Benchmark::new("take-in-whole", MESSAGE, 256, 1, take_in_whole),
         Benchmark::new("take-in-coalesced", small, 8, train, take_in_coalesced),
-        Benchmark::new("take-in-64-kib", fragment, 16, 1, take_in_large),
         Benchmark::new("take-in-64-kib-shuffled", fragment, 16, 1, take_in_shuffled),
-        Benchmark::new(
-            "take-in-100-streams",
-            of_streams,
-            3,
-            STREAMS,
-            take_in_streams,
-        ),
-        Benchmark::new("follow-64-kib", fragment, 16, 1, follow),
         Benchmark::new("filter-coalesced", small, 8, train, filter_coalesced),
         Benchmark::new("filter-64-kib", fragment, 16, 1, filter_large),
         Benchmark::new("refuse-hostile", refused, 32, hostiles, refuse_hostile),
@@ -39,13 +27,13 @@ pub(crate) fn benchmarks() -> Vec<Benchmark> {
 
 /// Random keys would make every run another one; these are as long, and the function
 /// is the same.
-type Hasher = BuildHasherDefault<DefaultHasher>;
+pub(crate) type Hasher = BuildHasherDefault<DefaultHasher>;
 
 /// Who takes what comes out, or does not want it.
-struct Taker {
-    wants: bool,
+pub(crate) struct Taker {
+    pub(crate) wants: bool,
     /// A large message, until its memory is given back.
-    last: Option<Vec<u8>>,
+    pub(crate) last: Option<Vec<u8>>,
 }
 
 impl Sink for Taker {
@@ -68,7 +56,7 @@ impl Sink for Taker {
 }
 
 /// The datagrams of a step.
-type Step = Vec<Vec<u8>>;
+pub(crate) type Step = Vec<Vec<u8>>;
 
 /// Datagrams that are taken in, a train or a round of trains at a step.
 struct Intake {
@@ -103,7 +91,7 @@ impl Intake {
 }
 
 /// When a step happens.
-const fn time(at: usize) -> Duration {
+pub(crate) const fn time(at: usize) -> Duration {
     Duration::from_millis(at as u64)
 }
 
@@ -159,17 +147,13 @@ fn filter_coalesced(steps: usize) -> Box<dyn Work> {
 }
 
 /// The message of a step.
-fn large(stream: StreamId, at: usize, len: usize) -> Step {
+pub(crate) fn large(stream: StreamId, at: usize, len: usize) -> Step {
     let sequence = at * fragments_of(len);
     fragmented(stream, at as u64, sequence as u64, &vec![7; len])
 }
 
 fn larges(steps: usize) -> Vec<Step> {
     (0..steps).map(|at| large(STREAM, at, LARGE)).collect()
-}
-
-fn take_in_large(steps: usize) -> Box<dyn Work> {
-    Intake::boxed(larges(steps))
 }
 
 fn take_in_shuffled(steps: usize) -> Box<dyn Work> {
@@ -180,58 +164,6 @@ fn take_in_shuffled(steps: usize) -> Box<dyn Work> {
 
 fn filter_large(steps: usize) -> Box<dyn Work> {
     Intake::unwanted(larges(steps), |counters| counters.messages.filtered_by_hash)
-}
-
-/// Large messages whose trains are taken in as such.
-struct Trains {
-    demux: Demux<Hasher>,
-    taker: Taker,
-    /// The bytes of each message's datagrams.
-    steps: Vec<Vec<u8>>,
-}
-
-fn follow(steps: usize) -> Box<dyn Work> {
-    let Intake { demux, taker, .. } = Intake::new(Vec::new());
-    let steps = larges(steps);
-    Box::new(Trains {
-        demux,
-        taker,
-        steps: steps.iter().map(|step| step.concat()).collect(),
-    })
-}
-
-impl Work for Trains {
-    fn step(&mut self, at: usize) {
-        for train in self.steps[at].chunks(TRAIN * DATAGRAM) {
-            self.demux.train(time(at), train, DATAGRAM, &mut self.taker);
-        }
-        if let Some(buffer) = self.taker.last.take() {
-            self.demux.recycle(buffer);
-        }
-    }
-
-    fn outcome(&self) -> u64 {
-        self.demux.counters().messages.delivered
-    }
-}
-
-/// A message of each of many streams, fragment by fragment in turn.
-fn take_in_streams(steps: usize) -> Box<dyn Work> {
-    let round = |at| {
-        // Ids are random.
-        let id = |stream: u64| StreamId(stream.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let streams = (1..=STREAMS as u64).map(|stream| large(id(stream), at, LARGE).into_iter());
-        let mut streams: Vec<_> = streams.collect();
-        let fragments = fragments_of(LARGE);
-        let turn = |_| streams.iter_mut().filter_map(Iterator::next).collect();
-        (0..fragments)
-            .map(turn)
-            .collect::<Vec<Step>>()
-            .into_iter()
-            .flatten()
-            .collect()
-    };
-    Intake::boxed((0..steps).map(round).collect())
 }
 
 /// Datagrams of which each is refused, for another reason.

@@ -6,8 +6,9 @@
 //!
 //! That gate runs each of them twice under cachegrind, with the same preparations,
 //! without and with the steps that are counted; the difference is theirs.
-//! `--list` prints names, units, units in a step, and steps; `--count NAME STEPS` goes
-//! through so many steps, and fails if anything else comes of them than should.
+//! `--list` prints names, units, units in a step, steps, and what each must not cost much
+//! more than (`-`: nothing); `--count NAME STEPS` goes through so many steps, and fails if
+//! anything else comes of them than should.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,6 +16,7 @@
 )]
 
 mod encode;
+mod growth;
 mod intake;
 mod typed;
 
@@ -50,8 +52,10 @@ struct Benchmark {
     steps: usize,
     /// What has to come of each step.
     outcome: u64,
+    /// The benchmark that it does more of, of which a unit must cost about as much.
+    base: Option<&'static str>,
     /// Makes everything that so many steps need.
-    prepare: fn(steps: usize) -> Box<dyn Work>,
+    prepare: Box<dyn Fn(usize) -> Box<dyn Work> + Send>,
 }
 
 /// What counts, and how many of it a step has.
@@ -63,7 +67,7 @@ impl Benchmark {
         (units, unit): Units,
         steps: usize,
         outcome: usize,
-        prepare: fn(usize) -> Box<dyn Work>,
+        prepare: impl Fn(usize) -> Box<dyn Work> + Send + 'static,
     ) -> Self {
         Self {
             name,
@@ -71,7 +75,8 @@ impl Benchmark {
             units,
             steps,
             outcome: outcome as u64,
-            prepare,
+            base: None,
+            prepare: Box::new(prepare),
         }
     }
 
@@ -104,6 +109,7 @@ fn messages_in_train() -> usize {
 fn benchmarks() -> Vec<Benchmark> {
     let mut all = encode::benchmarks();
     all.extend(intake::benchmarks());
+    all.extend(growth::benchmarks());
     all.extend(typed::benchmarks());
     all
 }
@@ -130,7 +136,9 @@ fn repeat(act: impl FnMut(u64) -> u64 + 'static) -> Box<dyn Work> {
 
 fn list() {
     for it in benchmarks() {
-        println!("{}\t{}\t{}\t{}", it.name, it.unit, it.units, it.steps);
+        let base = it.base.unwrap_or("-");
+        let (units, steps) = (it.units, it.steps);
+        println!("{}\t{}\t{units}\t{steps}\t{base}", it.name, it.unit);
     }
 }
 
@@ -171,8 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn no_two_have_the_same_name() {
-        let mut names: Vec<_> = benchmarks().iter().map(|it| it.name).collect();
+    fn no_two_have_the_same_name_and_every_base_is_there() {
+        let benchmarks = benchmarks();
+        let mut names: Vec<_> = benchmarks.iter().map(|it| it.name).collect();
+        let mut bases = benchmarks.iter().filter_map(|it| it.base);
+        assert!(bases.all(|base| names.contains(&base)));
         let all = names.len();
         names.sort_unstable();
         names.dedup();

@@ -10,7 +10,9 @@
 //!
 //! Counts depend on the compiler, on the C library (which copies) and on what valgrind
 //! shows of the processor. They are compared where all of that is as it was when the
-//! expectations were written, and otherwise only shown.
+//! expectations were written, and otherwise only shown. What several of one count are to each
+//! other is judged everywhere: with a thousand streams, or 64 MiB, a fragment must not cost much more than
+//! with one and 64 KiB. Times cannot tell, since memory costs more than that.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -25,6 +27,9 @@ use super::{Judged, Verdict, cargo_with, passes, say, target, workspace};
 
 /// How much more than expected is too much, as a share.
 const TOLERANCE: f64 = 0.05;
+
+/// How much more than its base a benchmark of the same at another size may cost for each unit, as a share.
+const GROWTH: f64 = 0.2;
 
 const BLESS: &str = "BLESS=1 cargo xtask ci instructions";
 
@@ -45,6 +50,12 @@ pub(super) fn gate() -> Judged {
         return Ok(Verdict::Failed);
     }
     let counts = count_all(&target().join("release/instructions"))?;
+    let grown = grown(&counts);
+    if !grown.is_empty() {
+        say(&table(&counts, &BTreeMap::new()))?;
+        say(&format!("grows by more than 20 %: {}", grown.join(", ")))?;
+        return Ok(Verdict::Failed);
+    }
     let found = Expectations::found(&counts)?;
     let path = workspace().join("benches/instructions/expected.json");
     if env::var_os("BLESS").is_some() {
@@ -145,6 +156,8 @@ struct Count {
     name: String,
     unit: String,
     instructions: f64,
+    /// The benchmark that it does more of.
+    base: Option<String>,
 }
 
 fn count_all(program: &Path) -> Result<Vec<Count>, Box<dyn Error>> {
@@ -164,7 +177,7 @@ fn folder() -> PathBuf {
 /// Counts the benchmark of a line of the list.
 fn count(program: &Path, folder: &Path, line: &str) -> Result<Count, Box<dyn Error>> {
     let words: Vec<&str> = line.split('\t').collect();
-    let &[name, unit, units, steps] = words.as_slice() else {
+    let &[name, unit, units, steps, base] = words.as_slice() else {
         return Err(format!("not a benchmark: {line}").into());
     };
     let run = |steps: &str, file: &str| {
@@ -189,6 +202,7 @@ fn count(program: &Path, folder: &Path, line: &str) -> Result<Count, Box<dyn Err
         name: name.to_owned(),
         unit: unit.to_owned(),
         instructions: (instructions * 10.0).round() / 10.0,
+        base: (base != "-").then(|| base.to_owned()),
     })
 }
 
@@ -199,6 +213,18 @@ fn total(file: &str) -> Result<u64, Box<dyn Error>> {
         .filter_map(|line| line.strip_prefix("summary: "));
     let summary = summaries.next().ok_or("cachegrind wrote no summary")?;
     Ok(summary.trim().parse()?)
+}
+
+/// Those of which a unit costs much more than one of their base.
+fn grown(counts: &[Count]) -> Vec<String> {
+    let too_much = |it: &Count| {
+        let name = it.base.as_deref()?;
+        let base = counts.iter().find(|base| base.name == name);
+        let share = base.map_or(f64::INFINITY, |base| it.instructions / base.instructions);
+        let (percent, it) = (share * 100.0, &it.name);
+        (share > 1.0 + GROWTH).then(|| format!("{it} ({percent:.0} % of {name})"))
+    };
+    counts.iter().filter_map(too_much).collect()
 }
 
 /// The verdict, and everything that is to be said about it.
@@ -304,6 +330,7 @@ mod tests {
             name: name.to_owned(),
             unit: "message".to_owned(),
             instructions,
+            base: None,
         };
         of.iter().map(count).collect()
     }
@@ -391,6 +418,18 @@ mod tests {
         ] {
             assert!(report.contains(said), "{said}\n{report}");
         }
+    }
+
+    #[test]
+    fn more_of_the_same_must_not_cost_much_more_each() {
+        let mut counts = counts(&[("one", 100.0), ("ten", 119.0), ("hundred", 121.0)]);
+        assert_eq!(grown(&counts), [""; 0]);
+        for it in &mut counts[1..] {
+            it.base = Some("one".to_owned());
+        }
+        assert_eq!(grown(&counts), ["hundred (121 % of one)"]);
+        counts[1].base = Some("none".to_owned());
+        assert_eq!(grown(&counts).len(), 2, "its base is gone");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::head::MAX_BODY_HEAD_LEN_U32;
 /// Bounds on what a [`Demux`](crate::Demux) keeps, whatever arrives.
 ///
 /// Memory is that of messages under reassembly. A stream's own state comes on
-/// top: [`max_streams`](Self::max_streams) times about 1.2 KiB, and 32 bytes
+/// top: [`max_streams`](Self::max_streams) times about 1.3 KiB, and 32 bytes
 /// for each message under reassembly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]

@@ -230,13 +230,21 @@ impl<S: BuildHasher> Demux<S> {
         if !sink.wants_stream(plain.stream) {
             return Err(Disposition::IgnoredStream);
         }
+        let stream = self.store.stream(plain.stream, now);
         let at = Context {
-            stream: self.observe(plain.stream, plain.sequence, plain.len(), now)?,
+            stream: stream.ok_or(Disposition::StreamLimit)?,
             id: plain.stream,
             sequence: plain.sequence,
             now,
         };
-        self.fragment(&at, &plain.fragment, sink);
+        match self.store.continued(at.stream, plain) {
+            Some(message) => self.next(&at, message, plain, sink),
+            None => {
+                self.store
+                    .observe(at.stream, at.sequence, plain.len(), now)?;
+                self.fragment(&at, &plain.fragment, sink);
+            }
+        }
         Ok(())
     }
 

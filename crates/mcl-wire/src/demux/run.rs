@@ -1,6 +1,7 @@
 //! Fragments in a row, as senders send them, are taken in together.
 
 use core::hash::BuildHasher;
+use core::iter;
 use core::time::Duration;
 
 use super::plain::{Followers, Plain};
@@ -79,8 +80,10 @@ impl<S: BuildHasher> Demux<S> {
         sink: &mut impl Sink,
     ) -> usize {
         match self.lead {
-            Some(lead) => self.go_on(lead, now, train, stride, sink).unwrap_or(0),
-            None => 0,
+            Some(lead) if train.len() >= stride => {
+                self.go_on(lead, now, train, stride, sink).unwrap_or(0)
+            }
+            _ => 0,
         }
     }
 
@@ -103,14 +106,46 @@ impl<S: BuildHasher> Demux<S> {
         let count = run.count as u64;
         self.counters.datagrams_fed += count;
         self.counters.datagrams.accepted += count;
-        self.counters.frames.fragment_stored += count;
         self.counters.bytes_fed += run.bytes as u64;
-        let progress = self.store.take_run(lead.message, &at, &run, fragments);
-        if let Progress::Complete(key) = progress {
-            self.lead = None;
-            self.complete(&at, run.number, key, sink);
-        }
+        self.take_run(&at, lead.message, &run, fragments, sink);
         Some(run.count)
+    }
+
+    /// Takes in a datagram that [continues](super::store::Store::continued) `message`.
+    #[inline]
+    pub(super) fn next(
+        &mut self,
+        at: &Context,
+        message: Key,
+        plain: &Plain<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let run = Run {
+            number: plain.fragment.number,
+            count: 1,
+            bytes: plain.len(),
+        };
+        self.take_run(at, message, &run, iter::once(plain.fragment.data), sink);
+    }
+
+    #[inline]
+    fn take_run<'a>(
+        &mut self,
+        at: &Context,
+        message: Key,
+        run: &Run,
+        fragments: impl Iterator<Item = &'a [u8]>,
+        sink: &mut impl Sink,
+    ) {
+        self.counters.frames.fragment_stored += run.count as u64;
+        let stream = at.stream;
+        match self.store.take_run(message, at, run, fragments) {
+            Progress::Complete(key) => {
+                self.lead = None;
+                self.complete(at, run.number, key, sink);
+            }
+            _ => self.lead = Some(Lead { stream, message }),
+        }
     }
 
     /// The run that `train` begins with, and where its stream is after it.

@@ -9,6 +9,7 @@ use crate::demux::arena::Key;
 use crate::demux::assembly::{Assembly, Plan, Trust};
 use crate::demux::counters::{DepartedCounts, Disposition, FragmentFate, MessageCounts};
 use crate::demux::limits::Limits;
+use crate::demux::plain::Plain;
 use crate::demux::pool::{Claim, Pool, Relief};
 use crate::demux::run::Run;
 use crate::demux::streams::{Stream, Streams};
@@ -207,6 +208,17 @@ impl<S: BuildHasher> Store<S> {
     #[inline]
     pub(crate) fn pending(&self, stream: Key, number: u64) -> Option<Key> {
         self.streams.get(stream)?.find(number)
+    }
+
+    /// The message that advanced last, if `plain` is the next datagram of its stream and brings the next
+    /// fragment of it, for which there is room.
+    #[inline]
+    pub(crate) fn continued(&self, stream: Key, plain: &Plain<'_>) -> Option<Key> {
+        let stream = self.streams.get(stream)?;
+        let last = stream.last?;
+        let continued = stream.datagrams.is_next(plain.sequence)
+            && self.pool.get(last)?.has_room_for_next(&plain.fragment);
+        continued.then_some(last)
     }
 
     fn is_proven(&self, stream: Key) -> bool {

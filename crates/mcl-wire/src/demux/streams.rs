@@ -206,44 +206,46 @@ pub(crate) struct Streams<S> {
 /// that the hash is computed.
 #[derive(Debug)]
 struct Recent {
-    /// A power of two, about as many as streams.
-    places: Vec<Option<(StreamId, Key)>>,
+    /// A power of two, four times as many as streams or more: of five streams one shares its place.
+    places: Vec<(StreamId, Key)>,
 }
 
 impl Recent {
-    const MAX_PLACES: usize = 1024;
+    const MAX_PLACES: usize = 4096;
+    const EMPTY: (StreamId, Key) = (StreamId(0), Key::NIL);
 
-    fn place(&mut self, id: StreamId) -> Option<&mut Option<(StreamId, Key)>> {
+    fn place(&mut self, id: StreamId) -> Option<&mut (StreamId, Key)> {
         let mask = self.places.len().wrapping_sub(1) as u64;
         self.places.get_mut(usize::try_from(id.0 & mask).ok()?)
     }
 
     #[inline]
     fn get(&mut self, id: StreamId) -> Option<Key> {
-        let (found, key) = (*self.place(id)?)?;
-        (found == id).then_some(key)
+        let (found, key) = *self.place(id)?;
+        key.some().filter(|_| found == id)
     }
 
     fn put(&mut self, id: StreamId, key: Key) {
         if let Some(place) = self.place(id) {
-            *place = Some((id, key));
+            *place = (id, key);
         }
     }
 
     fn forget(&mut self, id: StreamId) {
         if let Some(place) = self.place(id)
-            && place.is_some_and(|(found, _)| found == id)
+            && place.0 == id
         {
-            *place = None;
+            *place = Self::EMPTY;
         }
     }
 
     /// Has room for so many streams, if that is not too many.
     fn fit(&mut self, streams: usize) {
-        let places = streams.next_power_of_two().min(Self::MAX_PLACES);
+        let places = streams.saturating_mul(4).next_power_of_two();
+        let places = places.min(Self::MAX_PLACES);
         if places > self.places.len() {
             self.places.clear();
-            self.places.resize(places, None);
+            self.places.resize(places, Self::EMPTY);
         }
     }
 }

@@ -115,6 +115,26 @@ fn a_message_that_lacks_its_end_gives_way_when_others_had_their_turns() {
 }
 
 #[test]
+fn a_message_that_goes_on_after_a_loss_of_others_is_not_suspected() {
+    let (mut bench, mut sender, mut rest) = underway();
+    // A small message that came after one of its trains is lost, the one behind it is not.
+    sender.sequence -= rest.len() as u64;
+    sender.sequence += 1;
+    bench.prove(&mut sender);
+    let mut next = rest.remove(0);
+    next[16..24].copy_from_slice(&sender.sequence.to_be_bytes());
+    sender.sequence += 1;
+    assert_eq!(bench.feed(&next), Disposition::Accepted);
+    for _ in 0..5 * WINDOW {
+        bench.prove(&mut sender);
+    }
+    // Now those are looked for that have lost something.
+    bench.begin(&mut sender, 1_400_000, 1);
+    let report = bench.stream(&sender);
+    assert_eq!((report.messages.stranded, report.pending), (0, 2));
+}
+
+#[test]
 fn a_message_that_waits_for_its_turn_is_not_lost() {
     let (mut bench, mut sender, rest) = underway();
     let left = rest.len() as u64;

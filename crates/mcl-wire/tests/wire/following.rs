@@ -341,6 +341,22 @@ fn what_waits_in_the_stash_is_not_passed_by() {
 }
 
 #[test]
+fn what_waits_in_the_stash_is_not_forgotten_where_nothing_grows_any_more() {
+    // A stream whose messages get all their room at once; what is far ahead is put aside nevertheless.
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    bench.begin(&mut sender, 300_000, 215);
+    let datagrams = sender.message(None, &payload(2, 300_000));
+    let (last, others) = datagrams.split_last().unwrap();
+    for (sequence, datagram) in (215_u64..).zip([last].into_iter().chain(others)) {
+        let mut datagram = datagram.clone();
+        datagram[SEQUENCE].copy_from_slice(&sequence.to_be_bytes());
+        assert_eq!(bench.feed(&datagram), Disposition::Accepted);
+    }
+    assert!(bench.inbox.messages[1].payload == payload(2, 300_000));
+}
+
+#[test]
 fn nothing_follows_what_brought_no_fragment() {
     type Datagram = fn(&mut Halfway) -> Vec<u8>;
     let others: [(Datagram, Disposition); 3] = [

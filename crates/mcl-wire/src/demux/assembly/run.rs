@@ -8,11 +8,24 @@ use crate::frame::Fragment;
 
 impl Assembly {
     /// Whether `fragment` is the first one that is missing, and full.
+    #[inline]
     pub(crate) fn continues_with(&self, fragment: &Fragment<'_>) -> bool {
         fragment.number == self.number
             && fragment.index == self.next
             && fragment.data.len() == usize::from(self.size)
             && !self.contradicts(fragment)
+    }
+
+    /// Whether `fragment` [goes on](Self::continues_with) a message without a sign of a loss, and there is
+    /// room for it already.
+    #[inline]
+    pub(crate) fn has_room_for_next(&self, fragment: &Fragment<'_>) -> bool {
+        let end = self.start().saturating_add(fragment.data.len());
+        end <= self.buffer.capacity()
+            && !self.has_stash()
+            && !self.has_gap()
+            && self.ahead == 0
+            && self.continues_with(fragment)
     }
 
     /// For how many full fragments that follow there is room already, if none came early: then
