@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle};
+use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle, stream_id};
 use mcl_wire::{Demux, FRAGMENT_OVERHEAD, Fragmenter, HEADER_LEN, Header, Limits, StreamId};
 
 const SIZES: [usize; 4] = [1 << 10, 64 << 10, 1 << 20, 8 << 20];
@@ -147,9 +147,7 @@ impl Scratch {
 
     fn put(&mut self, at: usize, stream: u64, sequence: u64, number: u64, index: u32) {
         let datagram = &mut self.datagrams[at];
-        // Ids are random.
-        let id = stream.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
-        datagram[8..16].copy_from_slice(&id.to_be_bytes());
+        datagram[8..16].copy_from_slice(&stream_id(stream).0.to_be_bytes());
         datagram[16..24].copy_from_slice(&sequence.to_be_bytes());
         datagram[28..36].copy_from_slice(&number.to_be_bytes());
         datagram[40..44].copy_from_slice(&index.to_be_bytes());

@@ -21,6 +21,17 @@ pub fn head() -> BodyHead {
     BodyHead::new(Some("bench"), &Metadata::new().with_publish_time(1)).expect("a short topic")
 }
 
+/// An id for each of many streams, as random as ids are, and the same each time
+/// (`splitmix64`: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+#[must_use]
+#[inline]
+pub const fn stream_id(stream: u64) -> StreamId {
+    let mixed = stream.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    StreamId(mixed ^ (mixed >> 31))
+}
+
 /// The datagrams of the large message `number`, whose sequence numbers begin with
 /// `sequence`.
 ///

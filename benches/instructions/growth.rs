@@ -1,8 +1,8 @@
 //! Large messages by number of streams and by length: what a fragment costs must not grow
 //! with either.
 
-use mcl_benches::traffic::{DATAGRAM, TRAIN};
-use mcl_wire::{Demux, Limits, StreamId};
+use mcl_benches::traffic::{DATAGRAM, TRAIN, stream_id};
+use mcl_wire::{Demux, Limits};
 
 use super::intake::{Hasher, Step, Taker, large, time};
 use super::{Benchmark, LARGE, Work, fragments_of};
@@ -72,10 +72,8 @@ impl Streams {
 
 /// The trains of a step: `burst` datagrams of each stream in turn.
 fn interleaved(streams: usize, at: usize, len: usize, burst: usize) -> Step {
-    // Ids are random.
-    let id = |stream: u64| StreamId(stream.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32));
     let messages: Vec<Step> = (1..=streams as u64)
-        .map(|stream| large(id(stream), at, len))
+        .map(|stream| large(stream_id(stream), at, len))
         .collect();
     let mut trains = Vec::new();
     for first in (0..fragments_of(len)).step_by(burst) {
