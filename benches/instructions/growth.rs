@@ -2,73 +2,49 @@
 //! with either.
 
 use mcl_benches::traffic::{DATAGRAM, TRAIN, stream_id};
-use mcl_wire::{Demux, Limits};
 
-use super::intake::{Hasher, Step, Taker, large, time};
+use super::intake::{Intake, Step, large, time};
 use super::{Benchmark, LARGE, Work, fragments_of};
 
 const MIB: usize = 1 << 20;
 
+/// Streams, bytes of a message of each, and steps, by name.
+type Size = (&'static str, usize, usize, usize);
+
+/// None may cost much more than the first.
+const SIZES: [Size; 6] = [
+    ("64-kib", 1, LARGE, 16),
+    ("1-mib", 1, MIB, 3),
+    ("64-mib", 1, 64 * MIB, 1),
+    ("10-streams", 10, LARGE, 8),
+    ("100-streams", 100, LARGE, 3),
+    ("1000-streams", 1000, LARGE, 1),
+];
+
 pub(crate) fn benchmarks() -> Vec<Benchmark> {
-    let singly = [
-        ("take-in-64-kib", 1, LARGE, 16),
-        ("take-in-1-mib", 1, MIB, 3),
-        ("take-in-64-mib", 1, 64 * MIB, 1),
-        ("take-in-10-streams", 10, LARGE, 8),
-        ("take-in-100-streams", 100, LARGE, 3),
-        ("take-in-1000-streams", 1000, LARGE, 1),
-    ];
-    let in_trains = [
-        ("follow-64-kib", 1, LARGE, 16),
-        ("follow-1-mib", 1, MIB, 3),
-        ("follow-64-mib", 1, 64 * MIB, 1),
-        ("follow-10-streams", 10, LARGE, 8),
-        ("follow-100-streams", 100, LARGE, 3),
-        ("follow-1000-streams", 1000, LARGE, 1),
-    ];
-    let mut all = family(1, &singly);
-    all.extend(family(TRAIN, &in_trains));
+    let mut all = family("take-in", 1);
+    all.extend(family("follow", TRAIN));
     all
 }
 
-/// Streams, bytes of a message of each, and steps.
-type Size = (&'static str, usize, usize, usize);
-
-/// Of all sizes, so many datagrams of a stream together. None may cost much more than the first.
-fn family(burst: usize, sizes: &[Size]) -> Vec<Benchmark> {
-    let base = sizes.first().map(|size| size.0);
-    let benchmark = |&(name, streams, len, steps): &Size| {
+/// All sizes, so many datagrams of a stream together.
+fn family(what: &str, burst: usize) -> Vec<Benchmark> {
+    let base = format!("{what}-{}", SIZES[0].0);
+    let benchmark = |(size, streams, len, steps): Size| {
         let fragments = (streams * fragments_of(len), "fragment");
-        let prepare = move |steps| Streams::boxed(streams, len, burst, steps);
-        let mut new = Benchmark::new(name, fragments, steps, streams, prepare);
-        new.base = base.filter(|base| *base != name);
+        let prepare = move |steps| -> Box<dyn Work> {
+            let steps = (0..steps).map(|at| interleaved(streams, at, len, burst));
+            Box::new(Trains(Intake::new(steps.collect())))
+        };
+        let mut new = Benchmark::new(format!("{what}-{size}"), fragments, steps, streams, prepare);
+        new.base = (new.name != base).then(|| base.clone());
         new
     };
-    sizes.iter().map(benchmark).collect()
+    SIZES.map(benchmark).into()
 }
 
-/// A message of each of several streams at a step, so many fragments of each in turn.
-struct Streams {
-    demux: Demux<Hasher>,
-    taker: Taker,
-    /// Bytes of as many full datagrams as are received together.
-    steps: Vec<Step>,
-}
-
-impl Streams {
-    fn boxed(streams: usize, len: usize, burst: usize, steps: usize) -> Box<dyn Work> {
-        Box::new(Self {
-            demux: Demux::new(Limits::default(), Hasher::default()),
-            taker: Taker {
-                wants: true,
-                last: None,
-            },
-            steps: (0..steps)
-                .map(|at| interleaved(streams, at, len, burst))
-                .collect(),
-        })
-    }
-}
+/// Takes in as trains what is received together: the bytes of several full datagrams.
+struct Trains(Intake);
 
 /// The trains of a step: `burst` datagrams of each stream in turn.
 fn interleaved(streams: usize, at: usize, len: usize, burst: usize) -> Step {
@@ -85,17 +61,23 @@ fn interleaved(streams: usize, at: usize, len: usize, burst: usize) -> Step {
     trains
 }
 
-impl Work for Streams {
+impl Work for Trains {
     fn step(&mut self, at: usize) {
-        for train in &self.steps[at] {
-            self.demux.train(time(at), train, DATAGRAM, &mut self.taker);
-            if let Some(buffer) = self.taker.last.take() {
-                self.demux.recycle(buffer);
+        let Intake {
+            demux,
+            taker,
+            steps,
+            ..
+        } = &mut self.0;
+        for train in &steps[at] {
+            demux.train(time(at), train, DATAGRAM, taker);
+            if let Some(buffer) = taker.last.take() {
+                demux.recycle(buffer);
             }
         }
     }
 
     fn outcome(&self) -> u64 {
-        self.demux.counters().messages.delivered
+        self.0.outcome()
     }
 }

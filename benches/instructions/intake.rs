@@ -27,11 +27,11 @@ pub(crate) fn benchmarks() -> Vec<Benchmark> {
 
 /// Random keys would make every run another one; these are as long, and the function
 /// is the same.
-pub(crate) type Hasher = BuildHasherDefault<DefaultHasher>;
+type Hasher = BuildHasherDefault<DefaultHasher>;
 
 /// Who takes what comes out, or does not want it.
 pub(crate) struct Taker {
-    pub(crate) wants: bool,
+    wants: bool,
     /// A large message, until its memory is given back.
     pub(crate) last: Option<Vec<u8>>,
 }
@@ -59,15 +59,15 @@ impl Sink for Taker {
 pub(crate) type Step = Vec<Vec<u8>>;
 
 /// Datagrams that are taken in, a train or a round of trains at a step.
-struct Intake {
-    demux: Demux<Hasher>,
-    taker: Taker,
-    steps: Vec<Step>,
+pub(crate) struct Intake {
+    pub(crate) demux: Demux<Hasher>,
+    pub(crate) taker: Taker,
+    pub(crate) steps: Vec<Step>,
     outcome: fn(&Counters) -> u64,
 }
 
 impl Intake {
-    fn new(steps: Vec<Step>) -> Self {
+    pub(crate) fn new(steps: Vec<Step>) -> Self {
         Self {
             demux: Demux::new(Limits::default(), Hasher::default()),
             taker: Taker {

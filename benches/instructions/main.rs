@@ -44,7 +44,7 @@ trait Work {
 }
 
 struct Benchmark {
-    name: &'static str,
+    name: String,
     /// What the instructions are counted for, and how many of it a step has.
     unit: &'static str,
     units: usize,
@@ -53,7 +53,7 @@ struct Benchmark {
     /// What has to come of each step.
     outcome: u64,
     /// The benchmark that it does more of, of which a unit must cost about as much.
-    base: Option<&'static str>,
+    base: Option<String>,
     /// Makes everything that so many steps need.
     prepare: Box<dyn Fn(usize) -> Box<dyn Work> + Send>,
 }
@@ -63,14 +63,14 @@ type Units = (usize, &'static str);
 
 impl Benchmark {
     fn new(
-        name: &'static str,
+        name: impl Into<String>,
         (units, unit): Units,
         steps: usize,
         outcome: usize,
         prepare: impl Fn(usize) -> Box<dyn Work> + Send + 'static,
     ) -> Self {
         Self {
-            name,
+            name: name.into(),
             unit,
             units,
             steps,
@@ -136,7 +136,7 @@ fn repeat(act: impl FnMut(u64) -> u64 + 'static) -> Box<dyn Work> {
 
 fn list() {
     for it in benchmarks() {
-        let base = it.base.unwrap_or("-");
+        let base = it.base.as_deref().unwrap_or("-");
         let (units, steps) = (it.units, it.steps);
         println!("{}\t{}\t{units}\t{steps}\t{base}", it.name, it.unit);
     }
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn no_two_have_the_same_name_and_every_base_is_there() {
         let benchmarks = benchmarks();
-        let mut names: Vec<_> = benchmarks.iter().map(|it| it.name).collect();
-        let mut bases = benchmarks.iter().filter_map(|it| it.base);
+        let mut names: Vec<_> = benchmarks.iter().map(|it| it.name.as_str()).collect();
+        let mut bases = benchmarks.iter().filter_map(|it| it.base.as_deref());
         assert!(bases.all(|base| names.contains(&base)));
         let all = names.len();
         names.sort_unstable();

@@ -22,16 +22,21 @@ impl Assembly {
     pub(crate) fn has_room_for_next(&self, fragment: &Fragment<'_>) -> bool {
         let end = self.start().saturating_add(fragment.data.len());
         end <= self.buffer.capacity()
-            && !self.has_stash()
+            && self.is_in_order()
             && !self.has_gap()
-            && self.ahead == 0
             && self.continues_with(fragment)
+    }
+
+    /// Whether no fragment came before one that is missing.
+    #[inline]
+    fn is_in_order(&self) -> bool {
+        !self.has_stash() && self.ahead == 0
     }
 
     /// For how many full fragments that follow there is room already, if none came early: then
     /// there are no signs of a loss either.
     pub(crate) fn room_for_run(&self) -> usize {
-        if self.has_stash() || self.ahead > 0 {
+        if !self.is_in_order() {
             return 0;
         }
         let end = self.buffer.capacity().min(self.total as usize);
