@@ -464,7 +464,7 @@ pub use body::{Body, BodyError};
 #[cfg(feature = "alloc")]
 pub use demux::{
     Account, BodyBytes, Counters, DatagramCounts, Demux, DepartedCounts, Disposition, FrameCounts,
-    Limits, MessageCounts, Received, Sink, StreamReport, Verdict,
+    LANDING_LEN, Limits, MessageCounts, Received, Sink, StreamReport, Verdict,
 };
 pub use fragmenter::{
     FRAGMENT_OVERHEAD, FragmentError, Fragmenter, OutgoingFragment, WHOLE_MESSAGE_OVERHEAD,

@@ -278,6 +278,27 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         }
     }
 
+    /// Whether `number` is in the window, and was seen: to observe it is to count a duplicate.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn remembers(&self, number: u64) -> bool {
+        let age = self.highest.checked_sub(number);
+        let at = number % Self::WINDOW;
+        let word = usize::try_from(at / WORD).ok();
+        let word = word.and_then(|at| self.seen.get(at));
+        self.started
+            && age.is_some_and(|age| age < Self::WINDOW)
+            && word.is_some_and(|word| word & (1 << (at % WORD)) != 0)
+    }
+
+    /// Takes note `count` times of a number that it [remembers](Self::remembers).
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn repeat(&mut self, count: u64) {
+        if count > 0 {
+            self.waits = false;
+            add(&mut self.rest.duplicate, count);
+        }
+    }
+
     /// Lets the next number start the sequence anew, wherever it is.
     pub fn restart(&mut self) {
         if self.started {

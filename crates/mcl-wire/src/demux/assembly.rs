@@ -6,11 +6,13 @@
 //! never needs more than 1.5 times the message for a moment. A stream that has
 //! completed long messages has credit: a message that is no longer than that
 //! gets its whole capacity at once, since growing by megabytes can take
-//! milliseconds. Bytes are written within the reach only, whatever the capacity:
-//! a fragment beyond it waits in a stash until the reach gets there. So any order of
+//! milliseconds. Bytes are written within the reach only, whatever the capacity, or
+//! where there are bytes already, of this message or of one that used the buffer before:
+//! a fragment beyond waits in a stash until the reach gets there. So any order of
 //! arrival works, and no byte is moved more than once beside the growing.
 
 mod gap;
+mod landing;
 mod run;
 
 use alloc::boxed::Box;
@@ -110,10 +112,8 @@ pub(crate) struct Assembly {
     size: u16,
     /// Bytes, those in the stash included.
     received: u32,
-    /// Where the last byte in the buffer ends. What is beyond it, if anything,
-    /// is of a message before, and so is what lies in gaps.
-    filled: u32,
-    /// At most as long as the message.
+    /// At most as long as the message. What lies in it beyond the fragments that came,
+    /// or between them, is of a message before.
     buffer: Vec<u8>,
     /// When the last new fragment came.
     pub(crate) advanced: Duration,
@@ -138,7 +138,6 @@ impl Assembly {
             ahead: 0,
             size: first.size,
             received: 0,
-            filled: 0,
             buffer: Vec::new(),
             advanced: now,
             charged: 0,
@@ -161,6 +160,11 @@ impl Assembly {
     #[inline]
     pub(crate) const fn is_complete(&self) -> bool {
         self.received == self.total && self.stash.is_none()
+    }
+
+    /// Whether fragments right before `fragment` are missing where all came in order so far.
+    pub(crate) fn is_cut_short_by(&self, fragment: &Fragment<'_>) -> bool {
+        self.is_in_order() && fragment.index > self.next
     }
 
     #[inline]
@@ -203,7 +207,7 @@ impl Assembly {
         let reach = self.reach(fragment.data.len(), trust);
         let capacity = self.capacity_for(end, reach.max(trust.credit));
         let words = self.words_for(fragment.index, capacity);
-        if end > capacity || end > reach.max(self.filled as usize) {
+        if end > capacity || end > reach.max(self.buffer.len()) {
             Plan::Stash
         } else if capacity > self.buffer.capacity() || words > self.seen.len() {
             Plan::Grow { capacity, words }
@@ -283,8 +287,8 @@ impl Assembly {
         let Some(mut stash) = self.stash.take() else {
             return;
         };
-        let reach = self.received.saturating_mul(2).max(self.filled) as usize;
-        let reach = reach.min(self.buffer.capacity());
+        let reach = self.received.saturating_mul(2) as usize;
+        let reach = reach.max(self.buffer.len()).min(self.buffer.capacity());
         while let Some(entry) = stash.fragments.first_entry() {
             let index = *entry.key();
             let offset = (index as usize).saturating_mul(usize::from(self.size));
@@ -319,8 +323,6 @@ impl Assembly {
     #[inline]
     fn write(&mut self, index: u32, offset: usize, data: &[u8]) {
         self.mark(index);
-        let end = offset.saturating_add(data.len());
-        self.filled = self.filled.max(short(end));
         self.put(offset, data);
     }
 
@@ -491,6 +493,23 @@ mod tests {
             assert_ne!(take(&mut assembly, &fragment(index, total)), Plan::Stash);
         }
         assert!(assembly.is_complete() && assembly.stash.is_none());
+        let (body, _) = assembly.into_parts();
+        assert_eq!((body.len(), body.iter().all(|b| *b == 7)), (20_000, true));
+    }
+
+    #[test]
+    fn where_there_are_bytes_already_nothing_waits() {
+        let total = 20_000;
+        let mut assembly = empty(total);
+        assembly.adopt(Some(alloc::vec![0xDB; 10_000]), None);
+        for (index, expected) in [(39, false), (38, true), (0, true)] {
+            let stashed = take(&mut assembly, &fragment(index, total)) == Plan::Stash;
+            assert_eq!(stashed, !expected, "{index}");
+        }
+        (1..79).for_each(|index| {
+            take(&mut assembly, &fragment(index, total));
+        });
+        assert!(assembly.is_complete());
         let (body, _) = assembly.into_parts();
         assert_eq!((body.len(), body.iter().all(|b| *b == 7)), (20_000, true));
     }

@@ -216,6 +216,10 @@ impl FrameCounts {
 
     #[inline]
     pub(crate) fn count_fragment(&mut self, fate: FragmentFate) {
+        self.count_fragments(fate, 1);
+    }
+
+    pub(crate) fn count_fragments(&mut self, fate: FragmentFate, count: u64) {
         let counter = match fate {
             FragmentFate::Stored => &mut self.fragment_stored,
             FragmentFate::Duplicate => &mut self.fragment_duplicate,
@@ -227,7 +231,7 @@ impl FrameCounts {
             FragmentFate::Filtered => &mut self.fragment_filtered,
             FragmentFate::NoRoom => &mut self.fragment_no_room,
         };
-        *counter += 1;
+        *counter += count;
     }
 }
 

@@ -4,6 +4,7 @@ mod account;
 mod arena;
 mod assembly;
 mod counters;
+mod landing;
 mod limits;
 mod plain;
 mod pool;
@@ -22,6 +23,7 @@ pub use account::Account;
 pub use counters::{
     Counters, DatagramCounts, DepartedCounts, Disposition, FrameCounts, MessageCounts, StreamReport,
 };
+pub use landing::LANDING_LEN;
 pub use limits::Limits;
 pub use received::{BodyBytes, Received, Sink, Verdict};
 
@@ -34,7 +36,7 @@ use arena::Key;
 use assembly::Assembly;
 use counters::FragmentFate;
 use plain::Plain;
-use run::Lead;
+use run::{Lead, Refusal};
 use store::{Progress, Store};
 
 /// Takes datagrams and gives messages: the receiving side of the protocol.
@@ -56,7 +58,8 @@ use store::{Progress, Store};
 /// exceeds [`Limits::max_bytes`], not even while a buffer grows. What gives
 /// way, in this order:
 ///
-/// 1. Messages without progress for [`Limits::expiry`] are gone already. So are,
+/// 1. Messages without progress for [`Limits::expiry`] are gone already, and those that lack what the
+///    receiver [has lost](Self::overflow). So are,
 ///    when another message of their stream begins or fragments of their own come,
 ///    those that lack a fragment which is out of the window of sequence numbers:
 ///    its datagram would be [`Stale`](Disposition::Stale). They are *stranded*.
@@ -325,12 +328,15 @@ impl<S: BuildHasher> Demux<S> {
         self.counters.frames.count_fragment(progress.fate());
         match progress {
             Progress::Stored(message) => {
-                self.lead = Some(Lead {
+                self.lead = Some(Lead::Message {
                     stream: at.stream,
                     message,
                 });
             }
             Progress::Complete(key) => self.complete(at, fragment.number, key, sink),
+            Progress::Dropped(fate) if self.store.remembers(at.stream, fragment.number) => {
+                self.lead = Refusal::of(at.stream, fragment, fate);
+            }
             Progress::Dropped(_) => {}
         }
     }
@@ -380,6 +386,13 @@ impl<S: BuildHasher> Demux<S> {
     }
 
     fn begin(&mut self, at: &Context, fragment: &Fragment<'_>) -> Progress {
+        if self.store.is_beheaded(at.stream, fragment.index) {
+            self.store.tally(at.stream, |c| {
+                c.started += 1;
+                c.stranded += 1;
+            });
+            return Progress::Dropped(FragmentFate::OfFinished);
+        }
         let progress = self.store.begin(at.stream, fragment, at.now);
         self.store.tally(at.stream, |c| match progress {
             Progress::Stored(_) | Progress::Complete(_) => c.started += 1,
@@ -440,6 +453,16 @@ impl<S: BuildHasher> Demux<S> {
         }
     }
 
+    /// Tells that the receiver has lost datagrams since the last one that was taken in, such as
+    /// the kernel when its receive buffer was full (`SO_RXQ_OVFL`, socket(7)): what turns out to be
+    /// missing right before the next datagram of a stream will not come late.
+    ///
+    /// A message that lacks a fragment there is given up at once, as stranded, and what is to come of it
+    /// is not stored: a receiver that cannot keep up spends its time on messages that can become whole.
+    pub fn overflow(&mut self) {
+        self.store.streams.overflow();
+    }
+
     /// Gives up messages that have made no progress for [`Limits::expiry`].
     ///
     /// Each datagram that is taken in does this as well; a receiver that hears
@@ -460,8 +483,8 @@ impl<S: BuildHasher> Demux<S> {
     /// For a receiver that need not be told of every datagram while a long message comes.
     #[must_use]
     pub fn awaited(&self) -> usize {
-        let lead = self.lead.map(|lead| lead.message);
-        let message = lead.and_then(|key| self.store.pool.get(key));
+        let message = self.lead.and_then(Lead::message);
+        let message = message.and_then(|key| self.store.pool.get(key));
         message.map_or(0, Assembly::missing)
     }
 

@@ -91,6 +91,13 @@ impl Followers {
         })
     }
 
+    /// Whether the next one is at the beginning of `datagram`.
+    #[inline(always)]
+    pub(crate) fn is_begun_by(&mut self, datagram: &[u8]) -> bool {
+        let prefix = datagram.first_chunk();
+        prefix.is_some_and(|prefix| self.is_next(prefix))
+    }
+
     /// Whether `prefix` is the next one; none is after the end of the numbers.
     #[inline(always)]
     pub(crate) fn is_next(&mut self, prefix: &Prefix) -> bool {

@@ -176,6 +176,22 @@ impl<S: BuildHasher> Store<S> {
         }
     }
 
+    /// Whether a message of which nothing has come before the fragment with `index`, in the datagram
+    /// at hand, lacks for good what precedes that.
+    pub(crate) fn is_beheaded(&self, stream: Key, index: u32) -> bool {
+        index > 0 && self.streams.get(stream).is_some_and(|it| it.after_loss)
+    }
+
+    /// Gives up message `key` if what precedes `fragment`, in the datagram at hand, is lost for good.
+    fn give_up_cut_short(&mut self, sender: Key, key: Key, fragment: &Fragment<'_>) {
+        let stream = self.streams.get(sender);
+        let lost = stream.is_some_and(|it| it.after_loss && it.last == Some(key));
+        let message = self.pool.get(key).filter(|_| lost);
+        if message.is_some_and(|message| message.is_cut_short_by(fragment)) {
+            self.give_up(key, End::Stranded);
+        }
+    }
+
     /// Gives up messages of a stream that cannot become whole any more.
     fn give_up_stranded(&mut self, key: Key) {
         while let Some(message) = self.stranded(key) {
@@ -205,6 +221,12 @@ impl<S: BuildHasher> Store<S> {
             })
     }
 
+    /// Whether the stream is certain to have had a message of this number, and not long ago.
+    pub(crate) fn remembers(&self, stream: Key, number: u64) -> bool {
+        let stream = self.streams.get(stream);
+        stream.is_some_and(|stream| stream.numbers.remembers(number))
+    }
+
     #[inline]
     pub(crate) fn pending(&self, stream: Key, number: u64) -> Option<Key> {
         self.streams.get(stream)?.find(number)
@@ -225,7 +247,7 @@ impl<S: BuildHasher> Store<S> {
         self.streams.get(stream).is_some_and(|s| s.proven)
     }
 
-    fn trust(&self, stream: Key) -> Trust {
+    pub(crate) fn trust(&self, stream: Key) -> Trust {
         self.streams.get(stream).map_or(Trust::NONE, Stream::trust)
     }
 
@@ -274,7 +296,7 @@ impl<S: BuildHasher> Store<S> {
             return Progress::Dropped(FragmentFate::OfFinished);
         };
         let plan = assembly.plan(fragment, stream.trust());
-        if plan != Plan::Write || assembly.has_stash() || assembly.has_gap() {
+        if plan != Plan::Write || assembly.has_stash() || assembly.has_gap() || stream.after_loss {
             return self.advance_by(sender, key, plan, fragment, now);
         }
         // Nothing is allocated and nothing freed: by far the most frequent case.
@@ -294,6 +316,9 @@ impl<S: BuildHasher> Store<S> {
         fragment: &Fragment<'_>,
         now: Duration,
     ) -> Progress {
+        if plan != Plan::Contradicting {
+            self.give_up_cut_short(sender, key, fragment);
+        }
         self.give_up_stranded(sender);
         let need = match plan {
             _ if self.pool.get(key).is_none() => {
@@ -344,13 +369,14 @@ impl<S: BuildHasher> Store<S> {
     }
 
     /// Takes in a run of fragments of message `key`, which [it has room for](Assembly::room_for_run), in
-    /// datagrams the last of which is `at`.
-    pub(crate) fn take_run<'a>(
+    /// datagrams the last of which is `at`, as `take` does.
+    #[inline]
+    pub(crate) fn take_run(
         &mut self,
         key: Key,
         at: &Context,
         run: &Run,
-        fragments: impl Iterator<Item = &'a [u8]>,
+        take: impl FnOnce(&mut Assembly),
     ) -> Progress {
         self.streams.observe_run(at.stream, run, at.now);
         let (Some(stream), Some(assembly)) =
@@ -358,12 +384,21 @@ impl<S: BuildHasher> Store<S> {
         else {
             return Progress::Stored(key);
         };
-        assembly.take_run(run, fragments, at.now);
+        take(assembly);
         let progress = Progress::of(key, assembly);
         stream.advanced(assembly.number, key);
         self.pool.touch(key, stream);
         self.wait_from(at.now);
         progress
+    }
+
+    /// Takes note of a run of fragments, in datagrams the last of which is `at`, that meet the fate of the
+    /// one before them, which was dropped.
+    pub(crate) fn drop_run(&mut self, at: &Context, run: &Run) {
+        self.streams.observe_run(at.stream, run, at.now);
+        if let Some(stream) = self.streams.get_mut(at.stream) {
+            stream.numbers.repeat(run.count as u64);
+        }
     }
 
     /// Takes out a message all of which has arrived.

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
+use core::mem;
 use core::time::Duration;
 
 use hashbrown::HashMap;
@@ -58,6 +59,10 @@ pub(crate) struct Stream {
     pub(crate) longest: usize,
     pub(crate) proven: bool,
     class: Class,
+    /// Whether those right before the last datagram are missing for good.
+    pub(crate) after_loss: bool,
+    /// How often the receiver had lost datagrams when the stream was last heard.
+    overflows: u32,
     pub(crate) datagrams: SequenceTracker,
     pub(crate) numbers: SequenceTracker<NUMBER_WORDS>,
     pub(crate) counts: MessageCounts,
@@ -82,6 +87,8 @@ impl Stream {
             longest: 0,
             proven: false,
             class: Class::Idle,
+            after_loss: false,
+            overflows: 0,
             datagrams: SequenceTracker::new(),
             numbers: SequenceTracker::new(),
             counts: MessageCounts::NONE,
@@ -199,6 +206,8 @@ pub(crate) struct Streams<S> {
     settled: usize,
     max_settled: usize,
     recent: Recent,
+    /// How often the receiver lost datagrams.
+    overflows: u32,
 }
 
 /// Keys found lately, by the low bits of the stream's id: a look there costs less
@@ -264,7 +273,14 @@ impl<S: BuildHasher> Streams<S> {
             settled: 0,
             max_settled: places_to_settle(max_streams),
             recent: Recent { places: Vec::new() },
+            overflows: 0,
         }
+    }
+
+    /// Notes that the receiver has lost datagrams: what a stream lacks until it is heard again
+    /// will not come late.
+    pub(crate) const fn overflow(&mut self) {
+        self.overflows = self.overflows.wrapping_add(1);
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -302,7 +318,11 @@ impl<S: BuildHasher> Streams<S> {
     }
 
     pub(crate) fn insert(&mut self, id: StreamId, now: Duration) -> Option<Key> {
-        let key = self.arena.insert(Stream::new(id, now))?;
+        let stream = Stream {
+            overflows: self.overflows,
+            ..Stream::new(id, now)
+        };
+        let key = self.arena.insert(stream)?;
         self.arena.push_back(0, &mut self.lists.idle, key);
         self.keys.insert(id, key);
         self.recent.fit(self.arena.len());
@@ -350,6 +370,9 @@ impl<S: BuildHasher> Streams<S> {
         let stream = self.arena.get_mut(key)?;
         let arrival = stream.datagrams.observe(sequence);
         if arrival.is_new() {
+            let before = mem::replace(&mut stream.overflows, self.overflows);
+            stream.after_loss =
+                before != self.overflows && matches!(arrival, Arrival::Gap { .. } | Arrival::Leap);
             stream.heard = now;
             stream.datagram_bytes += len as u64;
             let class = stream.class;
@@ -362,6 +385,8 @@ impl<S: BuildHasher> Streams<S> {
     pub(crate) fn observe_run(&mut self, key: Key, run: &Run, now: Duration) {
         if let Some(stream) = self.arena.get_mut(key) {
             stream.datagrams.go_on(run.count as u64);
+            stream.overflows = self.overflows;
+            stream.after_loss = false;
             stream.heard = now;
             stream.datagram_bytes += run.bytes as u64;
             let class = stream.class;

@@ -538,7 +538,14 @@ impl Drive<'_> {
             .of(&[1, 2, 63, 64, 1_023, 1_025, 4_097, (1 << 24) + 1, 1 << 40]);
         let sender = &mut self.senders[at];
         match self.plan.byte() % 6 {
-            0 => sender.sequence = sender.sequence.saturating_add(by),
+            0 => {
+                sender.sequence = sender.sequence.saturating_add(by);
+                // It was the receiver that lost them.
+                if by < 64 {
+                    self.demux.overflow();
+                    self.one_by_one.overflow();
+                }
+            }
             1 => sender.number = sender.number.saturating_add(by),
             2 => sender.datagram_len = [308, 309, 600, 1452][by as usize % 4],
             3 => self.outbox.not_stream = (by > 2).then_some(sender.stream),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use core::time::Duration;
 
 use mcl_wire::{
-    Demux, Disposition, FRAGMENT_OVERHEAD, Limits, Received, Sink, StreamId, TopicHash,
+    Demux, Disposition, FRAGMENT_OVERHEAD, LANDING_LEN, Limits, Received, Sink, StreamId, TopicHash,
 };
 
 use crate::bench::Bench;
@@ -19,14 +19,18 @@ const NOW: Duration = Duration::from_secs(1);
 const SEQUENCE: core::ops::Range<usize> = 16..24;
 const INDEX: core::ops::Range<usize> = 40..44;
 
-/// Receivers of the same trains: one takes in together what follows, one is handed whole trains.
+/// Receivers of the same trains: one takes in together what follows, one is handed whole trains, one has them
+/// written where the message is put together if it can.
 struct Twins {
     following: Demux<Hasher>,
     by_train: Demux<Hasher>,
+    by_landing: Demux<Hasher>,
     one_by_one: Demux<Hasher>,
-    inboxes: [Inbox; 3],
+    inboxes: [Inbox; 4],
     now: Duration,
     followed: u64,
+    landed: u64,
+    missed: u64,
 }
 
 impl Twins {
@@ -34,11 +38,23 @@ impl Twins {
         Self {
             following: demux(limits),
             by_train: demux(limits),
+            by_landing: demux(limits),
             one_by_one: demux(limits),
-            inboxes: [Inbox::default(), Inbox::default(), Inbox::default()],
+            inboxes: core::array::from_fn(|_| Inbox::default()),
             now: NOW,
             followed: 0,
+            landed: 0,
+            missed: 0,
         }
+    }
+
+    fn demuxes(&mut self) -> [&mut Demux<Hasher>; 4] {
+        [
+            &mut self.following,
+            &mut self.by_train,
+            &mut self.by_landing,
+            &mut self.one_by_one,
+        ]
     }
 
     fn arrive(&mut self, queue: &[Vec<u8>], most: usize) {
@@ -46,8 +62,9 @@ impl Twins {
         while !queue.is_empty() {
             let (train, rest) = queue.split_at(train_len(queue, most));
             queue = rest;
-            let [inbox, of_trains, other] = &mut self.inboxes;
             let (bytes, stride) = (train.concat(), train[0].len());
+            self.land(&bytes, stride);
+            let [inbox, of_trains, _, other] = &mut self.inboxes;
             let taken = self.by_train.train(self.now, &bytes, stride, of_trains);
             assert_eq!(taken, train.len());
             let (fates, followed) = receive(&mut self.following, self.now, train, inbox);
@@ -60,9 +77,32 @@ impl Twins {
         }
     }
 
+    /// A train is received where the message goes on, if any does, and taken in there if it can be.
+    fn land(&mut self, train: &[u8], stride: usize) {
+        let demux = &mut self.by_landing;
+        if let Some((prefix, rest)) = train.split_first_chunk()
+            && rest.len() <= LANDING_LEN
+            && let Some(place) = demux.landing()
+        {
+            assert_eq!(place.len(), LANDING_LEN);
+            place[..rest.len()].copy_from_slice(rest);
+            if demux.land(self.now, prefix, train.len(), stride) {
+                self.landed += 1;
+                return;
+            }
+            // What was written there is to be of no consequence.
+            self.missed += 1;
+        }
+        demux.train(self.now, train, stride, &mut self.inboxes[2]);
+    }
+
     fn compare(&self) {
-        let [one, by_train, other] = &self.inboxes;
-        for (demux, inbox) in [(&self.following, one), (&self.by_train, by_train)] {
+        let [one, by_train, by_landing, other] = &self.inboxes;
+        for (demux, inbox) in [
+            (&self.following, one),
+            (&self.by_train, by_train),
+            (&self.by_landing, by_landing),
+        ] {
             check_twins(demux, &self.one_by_one);
             assert!(inbox.messages == other.messages);
         }
@@ -71,11 +111,7 @@ impl Twins {
     /// What is delivered is let go, and its buffers are given back, full of
     /// what must never be seen again.
     fn recycle(&mut self, len: usize) {
-        for demux in [
-            &mut self.following,
-            &mut self.by_train,
-            &mut self.one_by_one,
-        ] {
+        for demux in self.demuxes() {
             demux.recycle(vec![0xDB; len]);
         }
         self.inboxes.iter_mut().for_each(|it| it.messages.clear());
@@ -84,7 +120,8 @@ impl Twins {
 
 #[test]
 fn with_every_schedule_it_is_the_same_as_one_by_one() {
-    let (mut followed, mut delivered) = (0, 0);
+    let (mut followed, mut landed, mut missed, mut delivered) = (0, 0, 0, 0);
+    let mut refused = [0; 3];
     for seed in 0..60 {
         let mut rng = Rng(seed);
         let mut limits = Limits::default();
@@ -93,12 +130,19 @@ fn with_every_schedule_it_is_the_same_as_one_by_one() {
             limits.expiry = Duration::from_millis(3);
         }
         let mut twins = Twins::new(limits);
+        if seed % 3 == 0 {
+            let unwanted = Some(TopicHash::of(Some("t")));
+            twins
+                .inboxes
+                .iter_mut()
+                .for_each(|it| it.not_hash = unwanted);
+        }
         let mut senders = [Sender::new(seed), Sender::new(seed + 1000)];
         let mut all = HashMap::new();
         for _ in 0..40 {
             let mut queue = Vec::new();
             for sender in senders.iter_mut().take(1 + rng.below(8) / 7) {
-                let len = [300, 20_000, 60_000, 110_000][rng.below(4)];
+                let len = [300, 20_000, 60_000, 110_000, 250_000][rng.below(5)];
                 let sent = payload(rng.next(), len);
                 let name = (sender.stream, sender.number);
                 queue.extend(sender.message([None, Some("t")][rng.below(2)], &sent));
@@ -106,6 +150,15 @@ fn with_every_schedule_it_is_the_same_as_one_by_one() {
             }
             if rng.percent(30) {
                 queue.retain(|_| !rng.percent(2));
+            }
+            // The receiver's own losses are whole trains.
+            let overflows = rng.percent(20);
+            if overflows && queue.len() > 60 {
+                let at = rng.below(queue.len() - 50);
+                let mut rest = queue.split_off(at);
+                twins.arrive(&queue, 1 + rng.below(45));
+                twins.demuxes().into_iter().for_each(Demux::overflow);
+                queue = rest.split_off(1 + rng.below(45));
             }
             if rng.percent(20) {
                 let at = rng.below(queue.len());
@@ -125,9 +178,16 @@ fn with_every_schedule_it_is_the_same_as_one_by_one() {
             twins.recycle(rng.below(120_000));
         }
         followed += twins.followed;
+        (landed, missed) = (landed + twins.landed, missed + twins.missed);
+        let frames = twins.one_by_one.counters().frames;
+        refused[0] += frames.fragment_filtered;
+        refused[1] += frames.fragment_too_large;
+        refused[2] += frames.fragment_of_finished;
     }
     assert!(followed > 30_000, "{followed}");
+    assert!(landed > 500 && missed > 50, "{landed} {missed}");
     assert!(delivered > 1000, "{delivered}");
+    assert!(refused.iter().all(|it| *it > 2000), "{refused:?}");
 }
 
 /// A receiver that has taken in the first fragment of a message, and the others, still to come.
@@ -403,6 +463,85 @@ fn a_datagram_is_accepted_once_however_it_comes() {
         assert_eq!(again, Disposition::Duplicate);
     }
     halfway.finish();
+}
+
+/// A message of which so much has come that the next train can be written in its place.
+fn landing_halfway() -> (Halfway, Vec<u8>) {
+    let mut halfway = halfway(300_000);
+    assert_eq!(
+        halfway.demux.landing().map(|it| it.len()),
+        Some(LANDING_LEN)
+    );
+    let train = halfway.rest[..40].concat();
+    (halfway, train)
+}
+
+impl Halfway {
+    /// `train` is written in its place, and this said of it.
+    fn land(&mut self, train: &[u8], len: usize, stride: usize) -> bool {
+        let (prefix, rest) = train.split_first_chunk().unwrap();
+        let place = self.demux.landing().unwrap();
+        place[..rest.len()].copy_from_slice(rest);
+        let landed = self.demux.land(NOW, prefix, len, stride);
+        check(&self.demux);
+        landed
+    }
+}
+
+#[test]
+fn a_train_in_its_place_is_taken_in_there() {
+    let (mut halfway, train) = landing_halfway();
+    let before = halfway.demux.counters();
+    assert!(halfway.land(&train, train.len(), halfway.stride));
+    let after = halfway.demux.counters();
+    assert_eq!(after.datagrams_fed - before.datagrams_fed, 40);
+    assert_eq!(after.bytes_fed - before.bytes_fed, train.len() as u64);
+    let stored = |it: mcl_wire::Counters| it.frames.fragment_stored;
+    assert_eq!(stored(after) - stored(before), 40);
+    halfway.rest.drain(..40);
+    halfway.finish();
+}
+
+#[test]
+fn another_train_in_its_place_is_of_no_consequence() {
+    let (_, train) = landing_halfway();
+    let stride = train.len() / 40;
+    for at in (0..50).filter(|at| ![5, 6, 7].contains(at)) {
+        for which in [0, 1, 39] {
+            let (mut halfway, mut train) = landing_halfway();
+            train[which * stride + at] ^= 0x80;
+            assert!(!halfway.land(&train, train.len(), stride), "{at} {which}");
+            halfway.finish();
+        }
+    }
+    let (whole, one_more) = (train.len(), train.len() + 1);
+    for (len, wrong) in [0, 1, 51, 52, 53, stride - 1, stride + 1, usize::MAX]
+        .map(|wrong| (whole, wrong))
+        .into_iter()
+        .chain([0, 1, 51, 52, 53, whole - 1, one_more, 1 << 20, usize::MAX].map(|it| (it, stride)))
+    {
+        let (mut halfway, train) = landing_halfway();
+        assert!(!halfway.land(&train, len, wrong), "{len} {wrong}");
+        halfway.finish();
+    }
+}
+
+#[test]
+fn there_is_no_place_for_a_train_where_it_might_not_belong() {
+    // Too near the end, or after a loss, or nothing is under way.
+    assert!(halfway(65_000).demux.landing().is_none());
+    let mut lossy = halfway(300_000);
+    lossy.rest.remove(0);
+    lossy.demux.datagram(NOW, &lossy.rest[0], &mut lossy.inbox);
+    assert!(lossy.demux.landing().is_none());
+    assert!(demux(Limits::default()).landing().is_none());
+    // Or nothing has shown that so much is to come: the memory would be allocated for a claim.
+    let (mut demux, mut inbox) = (demux(Limits::default()), Inbox::default());
+    let first = Sender::new(1).message(None, &payload(1, 300_000)).remove(0);
+    demux.datagram(NOW, &first, &mut inbox);
+    let before = demux.allocated_bytes();
+    assert!(demux.landing().is_none());
+    assert_eq!(demux.allocated_bytes(), before);
 }
 
 #[test]

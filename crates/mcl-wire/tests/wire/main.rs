@@ -32,6 +32,7 @@ mod golden;
 mod hearsay;
 mod leaps;
 mod model;
+mod overflow;
 mod replay;
 mod roundtrip;
 mod schedules;

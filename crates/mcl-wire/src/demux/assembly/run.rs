@@ -29,7 +29,7 @@ impl Assembly {
 
     /// Whether no fragment came before one that is missing.
     #[inline]
-    fn is_in_order(&self) -> bool {
+    pub(super) fn is_in_order(&self) -> bool {
         !self.has_stash() && self.ahead == 0
     }
 
@@ -51,22 +51,26 @@ impl Assembly {
         fragments: impl Iterator<Item = &'a [u8]>,
         now: Duration,
     ) {
-        let start = self.start();
-        let mut end = start;
+        let mut end = self.start();
         for data in fragments {
             self.put(end, data);
             end = end.saturating_add(data.len());
         }
-        self.filled = self.filled.max(short(end));
+        self.ran(run, now);
+    }
+
+    /// Notes that the fragments of a run are there.
+    pub(super) fn ran(&mut self, run: &Run, now: Duration) {
+        let count = short(run.count);
         self.received = self
             .received
-            .saturating_add(short(end.saturating_sub(start)));
+            .saturating_add(count.saturating_mul(u32::from(self.size)));
         self.advanced = now;
-        self.next = self.next.saturating_add(short(run.count));
+        self.next = self.next.saturating_add(count);
     }
 
     /// Where the first fragment that is missing begins.
-    fn start(&self) -> usize {
+    pub(super) fn start(&self) -> usize {
         (self.next as usize).saturating_mul(usize::from(self.size))
     }
 }
