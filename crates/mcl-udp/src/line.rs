@@ -24,10 +24,10 @@ const MTU_LOOK: Duration = Duration::from_secs(5);
 /// How often the sender hears what became of its interface.
 const ATTEND: Duration = Duration::from_millis(10);
 
-/// The longest message whose trains are put together before they are sent: the kernel copies
+/// The longest message body whose trains are put together before they are sent: the kernel copies
 /// one piece of 64 KiB sooner than ninety, by more than that copy costs as long as the
-/// message is in the processor's own cache.
-const MOST_STAGED: usize = 1 << 20;
+/// message is in the processor's own cache. A payload of 1 MiB has a head besides.
+const MOST_STAGED: usize = 2 << 20;
 
 /// Of datagrams as long as this there are few in a train.
 const LONG_DATAGRAM: usize = 4 << 10;
