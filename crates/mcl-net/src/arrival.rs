@@ -7,7 +7,7 @@ use crate::notes::Notes;
 
 /// The largest train that receive offload hands over: one IPv6 datagram's worth
 /// of payload (RFC 8200, section 3), rounded up.
-const TRAIN_CAPACITY: usize = 64 * 1024;
+pub(crate) const TRAIN_CAPACITY: usize = 64 * 1024;
 
 /// Where the source of a datagram is not known.
 const NOWHERE: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0);
@@ -19,6 +19,7 @@ pub struct Arrival {
     stride: usize,
     source: SocketAddrV6,
     time: Option<Duration>,
+    pub(crate) dropped: u32,
 }
 
 impl Arrival {
@@ -30,7 +31,16 @@ impl Arrival {
             stride: notes.stride.unwrap_or(len).max(1),
             source: source.unwrap_or(NOWHERE),
             time: notes.time,
+            dropped: 0,
         }
+    }
+
+    /// How many trains, or single datagrams, the kernel has dropped for want of room in the receive
+    /// buffer since it took in the one that was received before (`SO_RXQ_OVFL`, socket(7)): those did come, and
+    /// will not come again.
+    #[must_use]
+    pub fn dropped(&self) -> u32 {
+        self.dropped
     }
 
     /// Bytes of all datagrams.
@@ -163,6 +173,24 @@ impl TrainBuffer {
         Some(Train { arrival, bytes })
     }
 
+    /// Puts together the train that the last [`Receiver::recv_split`](crate::Receiver::recv_split) received
+    /// into `place`, and into this behind `head` bytes: as if [`Receiver::recv`](crate::Receiver::recv) had
+    /// received it.
+    pub fn gather(&mut self, arrival: &Arrival, head: usize, place: &[u8]) {
+        let len = arrival.len().saturating_sub(head);
+        let rest = self.room().get_mut(head..).unwrap_or_default();
+        if let (Some(to), Some(from)) = (rest.get_mut(..len), place.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        self.note([Some(*arrival)]);
+    }
+
+    /// What [`Receiver::recv_split`](crate::Receiver::recv_split) received first: `N` bytes, however many it was to.
+    #[must_use]
+    pub fn head<const N: usize>(&self) -> Option<&[u8; N]> {
+        self.bytes.first_chunk()
+    }
+
     /// The room for the first train.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         self.rooms().next().unwrap_or_default()
@@ -199,6 +227,7 @@ mod tests {
             stride: 1,
             source: NOWHERE,
             time: None,
+            dropped: 0,
         };
         let mut buffer = TrainBuffer::for_trains(3);
         for (room, byte) in buffer.rooms().zip(*b"abc") {
@@ -225,6 +254,7 @@ mod tests {
             stride: 2,
             source: NOWHERE,
             time: None,
+            dropped: 0,
         };
         let split = |len| arrival(len).split(b"aabbc rest").collect::<Vec<_>>();
         assert_eq!(split(5), [&b"aa"[..], b"bb", b"c"]);

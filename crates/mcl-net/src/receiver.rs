@@ -18,7 +18,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::arrival::{Arrival, TrainBuffer};
+use crate::arrival::{Arrival, TRAIN_CAPACITY, TrainBuffer};
 use crate::drops::DropCounter;
 use crate::error::Context;
 use crate::mmsg::{self, Envelope};
@@ -125,6 +125,8 @@ pub struct Receiver {
     drops: DropCounter,
     /// What the kernel said last about drops of the present socket.
     drops_noted: u32,
+    /// The same before the last train that was for this receiver.
+    drops_told: u32,
 }
 
 impl Receiver {
@@ -191,6 +193,7 @@ impl Receiver {
             foreign: Foreign::default(),
             drops: DropCounter::default(),
             drops_noted: 0,
+            drops_told: 0,
         })
     }
 
@@ -223,7 +226,7 @@ impl Receiver {
             .join_multicast_v6(&self.group.address(), interface.index().get())
             .map_err(|error| context.fail(Step::Join, error))?;
         self.drops.moves_to(&socket);
-        self.drops_noted = 0;
+        (self.drops_noted, self.drops_told) = (0, 0);
         // Closing the old one takes it out of the bundle, and drops what both received.
         self.socket = socket;
         self.receive_buffer = buffer;
@@ -312,6 +315,36 @@ impl Receiver {
         }
     }
 
+    /// Receives a train that is there already, without waiting: its first `head` bytes into `buffer`,
+    /// what follows into `place`. For who knows where the next one belongs; if it turns out to be
+    /// another, [`TrainBuffer::gather`] puts it together.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv); [`io::ErrorKind::InvalidInput`] if head and place are not 64 KiB long together, so
+    /// that a train might not fit.
+    pub fn recv_split(
+        &mut self,
+        buffer: &mut TrainBuffer,
+        head: usize,
+        place: &mut [u8],
+    ) -> io::Result<Received> {
+        buffer.note([]);
+        let first = buffer.room().get_mut(..head);
+        let Some(first) = first.filter(|_| place.len() >= TRAIN_CAPACITY.saturating_sub(head))
+        else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        loop {
+            let mut slices = [IoSliceMut::new(first), IoSliceMut::new(place)];
+            match self.try_recv(&mut slices) {
+                Ok(received) => return Ok(received),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(Received::TimedOut),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     fn try_recv(&mut self, slices: &mut [IoSliceMut<'_>]) -> Result<Received, Errno> {
         // How much of it is written is not told: what follows has to be zeros.
         self.control = Control::EMPTY;
@@ -375,7 +408,7 @@ impl Receiver {
     }
 
     /// Tells what is foreign.
-    fn sort_out(&mut self, arrival: Arrival, notes: &Notes) -> Received {
+    fn sort_out(&mut self, mut arrival: Arrival, notes: &Notes) -> Received {
         self.drops_noted = notes.drops.unwrap_or(self.drops_noted);
         let datagrams = arrival.datagrams() as u64;
         if notes.destination != Some(self.group.address()) {
@@ -385,6 +418,8 @@ impl Receiver {
             self.foreign.other_interface += datagrams;
             Received::Foreign
         } else {
+            let told = mem::replace(&mut self.drops_told, self.drops_noted);
+            arrival.dropped = self.drops_noted.wrapping_sub(told);
             Received::Train(arrival)
         }
     }

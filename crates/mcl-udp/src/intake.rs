@@ -10,13 +10,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use mcl_net::{Arrival, Received as Woke, Receiver, SocketError, Train, TrainBuffer, Wait};
-use mcl_wire::{BodyBytes, Demux, Received, Sink, StreamId, TopicHash, Verdict};
+use mcl_wire::{BodyBytes, Demux, FRAGMENT_OVERHEAD, Received, Sink, StreamId, TopicHash, Verdict};
 
 use crate::blocks::Blocks;
 use crate::depot::Stock;
 use crate::filter::Filter;
 use crate::handful::Handful;
 use crate::herald::Herald;
+use crate::landing::Landing;
 use crate::message::TopicCache;
 use crate::moderation::Moderation;
 use crate::shared::Core;
@@ -60,6 +61,7 @@ pub(crate) struct Intake {
     /// How long to look for datagrams without sleeping, after some came.
     spin: Duration,
     moderation: Moderation,
+    landing: Landing,
     /// When the last datagrams came.
     heard: Instant,
     /// Whether memory is to be freed when nothing has come for a while.
@@ -103,6 +105,7 @@ impl Intake {
             started,
             spin: wanted.spin,
             moderation: Moderation::new(started),
+            landing: Landing::default(),
             heard: started,
             tired: false,
         }
@@ -127,7 +130,7 @@ impl Intake {
             (self.due(&core), core.demux.awaited())
         };
         let until = deadline.into_iter().chain(due).min();
-        let woke = self.wait_for_some(until, awaited, go_on);
+        let woke = self.wait_for_some(core, until, awaited, go_on);
         self.attend(core, woke)
     }
 
@@ -160,16 +163,18 @@ impl Intake {
     /// `awaited` bytes are to come of the message that is being received.
     fn wait_for_some(
         &mut self,
+        core: &Mutex<Core>,
         until: Option<Instant>,
         awaited: usize,
         go_on: impl Fn() -> bool,
     ) -> io::Result<Woke> {
-        let mut woke = self.receive_now()?;
+        self.landing.expects(awaited);
+        let mut woke = self.receive_now(core)?;
         if woke == Woke::TimedOut {
             if !self.spin.is_zero() {
-                woke = self.spin(until, go_on)?;
+                woke = self.spin(core, until, go_on)?;
             } else if awaited > 0 {
-                woke = self.rest(until, awaited)?;
+                woke = self.rest(core, until, awaited)?;
             }
         }
         let wait = until.map_or(Wait::Forever, Wait::Until);
@@ -177,23 +182,29 @@ impl Intake {
             if let Some(ended) = self.receiver.wait(wait)? {
                 return Ok(ended);
             }
-            woke = self.receive_now()?;
+            woke = self.receive_now(core)?;
         }
         Ok(woke)
     }
 
     /// Lets what is to come of a long message gather, if it comes fast.
-    fn rest(&mut self, until: Option<Instant>, awaited: usize) -> io::Result<Woke> {
+    fn rest(
+        &mut self,
+        core: &Mutex<Core>,
+        until: Option<Instant>,
+        awaited: usize,
+    ) -> io::Result<Woke> {
         let now = Instant::now();
         let buffer = self.receiver.receive_buffer().granted;
         match self.moderation.rest(now, awaited, buffer) {
-            Some(time) => self.rest_for(time, now, until),
+            Some(time) => self.rest_for(core, time, now, until),
             None => Ok(Woke::TimedOut),
         }
     }
 
     fn rest_for(
         &mut self,
+        core: &Mutex<Core>,
         time: Duration,
         now: Instant,
         until: Option<Instant>,
@@ -204,7 +215,7 @@ impl Intake {
         self.tired = self.receiver.set_alarm(AT_REST).is_ok();
         match rested {
             Ok(Some(ended)) => Ok(ended),
-            Ok(None) => self.receive_now(),
+            Ok(None) => self.receive_now(core),
             // It can do without.
             Err(_) => Ok(Woke::TimedOut),
         }
@@ -212,7 +223,7 @@ impl Intake {
 
     /// Receives what is there, without waiting.
     pub(crate) fn try_receive(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
-        let woke = self.receive_now();
+        let woke = self.receive_now(core);
         if let Ok(Woke::TimedOut) = woke {
             self.watch.ask(Instant::now(), &mut self.receiver);
             self.tell(&lock(core));
@@ -220,15 +231,18 @@ impl Intake {
         self.attend(core, woke)
     }
 
-    fn receive_now(&mut self) -> io::Result<Woke> {
+    fn receive_now(&mut self, core: &Mutex<Core>) -> io::Result<Woke> {
         (self.filled, self.place, self.done) = (0, 0, 0);
         // Where one follows the other, more will be there.
         if self.streak > 1 {
             return self.receive_many();
         }
-        let woke = self.receiver.recv(&mut self.trains, Wait::No)?;
+        let woke = if self.landing.is_to_be_tried() {
+            self.receive_in_place(&mut lock(core))?
+        } else {
+            self.receive_here()?
+        };
         if let Woke::Train(arrival) = woke {
-            self.filled = 1;
             self.moderation.received(arrival.len());
         }
         match woke {
@@ -236,6 +250,41 @@ impl Intake {
             Woke::Foreign => {}
             _ => self.streak = 0,
         }
+        Ok(woke)
+    }
+
+    fn receive_here(&mut self) -> io::Result<Woke> {
+        let woke = self.receiver.recv(&mut self.trains, Wait::No)?;
+        if let Woke::Train(_) = woke {
+            self.filled = 1;
+            self.landing.passed();
+        }
+        Ok(woke)
+    }
+
+    /// Receives a train where the message is put together that it is expected to go on with, and takes it in
+    /// there if it does.
+    fn receive_in_place(&mut self, core: &mut Core) -> io::Result<Woke> {
+        let Some(place) = core.demux.landing() else {
+            self.landing.expects(0);
+            return self.receive_here();
+        };
+        let woke = self
+            .receiver
+            .recv_split(&mut self.trains, FRAGMENT_OVERHEAD, place)?;
+        let Woke::Train(arrival) = woke else {
+            return Ok(woke);
+        };
+        let now = self.started.elapsed();
+        let landed = self.trains.head().is_some_and(|head| {
+            let (len, stride) = (arrival.len(), arrival.stride());
+            arrival.dropped() == 0 && core.demux.land(now, head, len, stride)
+        });
+        if !landed && let Some(place) = core.demux.landing() {
+            self.trains.gather(&arrival, FRAGMENT_OVERHEAD, place);
+            self.filled = 1;
+        }
+        self.landing.tried(landed, core.demux.awaited());
         Ok(woke)
     }
 
@@ -271,10 +320,15 @@ impl Intake {
     }
 
     /// Tries again and again, until something comes or the time for that is over.
-    fn spin(&mut self, until: Option<Instant>, go_on: impl Fn() -> bool) -> io::Result<Woke> {
+    fn spin(
+        &mut self,
+        core: &Mutex<Core>,
+        until: Option<Instant>,
+        go_on: impl Fn() -> bool,
+    ) -> io::Result<Woke> {
         loop {
             for _ in 0..TRIES {
-                let woke = self.receive_now()?;
+                let woke = self.receive_now(core)?;
                 if woke != Woke::TimedOut {
                     return Ok(woke);
                 }
@@ -356,6 +410,7 @@ impl Intake {
                 None => (self.place, self.done) = (self.place + 1, 0),
             }
         }
+        self.landing.expects(core.demux.awaited());
         !workshop.ready.is_empty()
     }
 
@@ -400,6 +455,9 @@ impl Workshop {
         wants: Wants<'_>,
     ) -> Option<usize> {
         let arrival = train.arrival();
+        if done == 0 && arrival.dropped() > 0 {
+            core.demux.overflow();
+        }
         self.prepare(&arrival, core);
         let (demux, mut collector) = self.collector(&arrival, core, wants);
         let stride = arrival.stride();
@@ -554,21 +612,27 @@ mod tests {
     #[test]
     fn a_rest_ends_after_its_time_or_at_a_deadline_or_when_woken() {
         let Opened {
-            mut intake, waker, ..
+            mut intake,
+            core,
+            waker,
+            ..
         } = opened();
+        let core = Mutex::new(core);
         let [short, long] = [20, 600_000].map(Duration::from_millis);
         let now = Instant::now();
-        let woke = intake.rest_for(short, now, None).unwrap();
+        let woke = intake.rest_for(&core, short, now, None).unwrap();
         assert_eq!(woke, Woke::TimedOut, "nothing came");
         assert!(now.elapsed() >= short);
         let now = Instant::now();
-        let woke = intake.rest_for(long, now, Some(now + short)).unwrap();
+        let woke = intake
+            .rest_for(&core, long, now, Some(now + short))
+            .unwrap();
         assert_eq!(woke, Woke::TimedOut);
         assert!((short..long).contains(&now.elapsed()));
         // A deadline that is over.
-        intake.rest_for(long, now, Some(now)).unwrap();
+        intake.rest_for(&core, long, now, Some(now)).unwrap();
         waker.wake();
-        let woke = intake.rest_for(long, now, None).unwrap();
+        let woke = intake.rest_for(&core, long, now, None).unwrap();
         assert_eq!(woke, Woke::Woken);
     }
 
@@ -584,7 +648,7 @@ mod tests {
         intake.tired = intake.receiver.set_alarm(AT_REST).is_ok();
         let now = Instant::now();
         intake
-            .rest_for(Duration::from_micros(100), now, None)
+            .rest_for(&core, Duration::from_micros(100), now, None)
             .unwrap();
         let deadline = now + Duration::from_secs(60);
         while lock(&core).demux.allocated_bytes() > KEPT_AT_REST {

@@ -129,6 +129,7 @@ mod handful;
 mod herald;
 mod intake;
 mod interface;
+mod landing;
 mod limit;
 mod line;
 mod listener;

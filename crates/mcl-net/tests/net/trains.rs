@@ -4,7 +4,9 @@ use std::env::consts::ARCH;
 use std::net::SocketAddrV6;
 use std::thread;
 
-use mcl_net::{Arrival, Received, Receiver, SendErrorKind, Sender, TrainBuffer, Wait};
+use mcl_net::{
+    Arrival, Received, Receiver, ReceiverOptions, SendErrorKind, Sender, TrainBuffer, Wait,
+};
 use mcl_testbed::Namespace;
 use nix::errno::Errno;
 use nix::libc;
@@ -100,6 +102,93 @@ fn many_at_once(receiver: &mut Receiver, most: usize) -> (Vec<Option<Train>>, Ve
         calls.push(count);
     }
     (all, calls)
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn a_train_in_two_pieces_is_what_it_is_in_one() {
+    const HEAD: usize = 52;
+    let (here, there) = Host::pair();
+    let group = group("ff15::1");
+    let mut sender = here.sender("v0", group);
+    let (mut split, mut whole) = (there.receiver("v0", group), there.receiver("v0", group));
+    for (len, segment) in [
+        (45 * 1452, 1452),
+        (1452, 1452),
+        (HEAD, HEAD),
+        (7, 7),
+        (0, 1),
+    ] {
+        here.send_train(&mut sender, &pattern(len), segment)
+            .unwrap();
+    }
+    let (mut buffer, mut place) = (TrainBuffer::new(), vec![0; (64 << 10) - HEAD]);
+    let mut all = vec![];
+    while let Received::Train(arrival) = split.recv_split(&mut buffer, HEAD, &mut place).unwrap() {
+        assert_eq!(buffer.arrival(), None, "it is in pieces");
+        let expected = pattern(arrival.len());
+        let rest = expected.get(HEAD..).unwrap_or_default();
+        assert_eq!(place[..rest.len()], *rest);
+        let head: &[u8; HEAD] = buffer.head().unwrap();
+        let len = expected.len().min(HEAD);
+        assert_eq!(head[..len], expected[..len]);
+        buffer.gather(&arrival, HEAD, &place);
+        all.push(Some(read(arrival, buffer.datagrams())));
+    }
+    assert_eq!(all.len(), 5);
+    assert_eq!(all, one_by_one(&mut whole));
+    // A train might not fit.
+    here.send(&mut sender, b"x");
+    place.pop();
+    let refused = split.recv_split(&mut buffer, HEAD, &mut place).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    let refused = split.recv_split(&mut buffer, usize::MAX, &mut place);
+    assert!(refused.is_err());
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn an_arrival_tells_what_the_kernel_dropped_before_it() {
+    let (here, there) = Host::pair();
+    Namespace::veth(&here.0, "w0", &there.0, "w0").unwrap();
+    let group = group("ff15::1");
+    let mut options = ReceiverOptions::default();
+    options.receive_buffer = 1;
+    let mut receiver = there.receiver_with("v0", group, &options);
+    // What it brings to the socket is for nobody.
+    let _foreign = there.receiver("w0", group);
+    let (mut sender, mut over_w) = (here.sender("v0", group), here.sender("w0", group));
+    let mut buffer = TrainBuffer::new();
+    let mut dropped = vec![];
+    for round in 0..3 {
+        for _ in 0..100 {
+            here.send(&mut sender, &pattern(1000));
+        }
+        while let Received::Train(_) = receiver.recv(&mut buffer, Wait::No).unwrap() {}
+        let counter = receiver.drop_counter();
+        let drops = there.0.run(|| counter.read()).unwrap().unwrap();
+        assert!(drops > 0, "there was room for all");
+        if round == 1 {
+            // Told with the next that is for this receiver.
+            here.send(&mut over_w, b"foreign");
+            assert_eq!(
+                receiver.recv(&mut buffer, Wait::No).unwrap(),
+                Received::Foreign
+            );
+        }
+        for _ in 0..2 {
+            here.send(&mut sender, b"x");
+            match receiver.recv(&mut buffer, Wait::No).unwrap() {
+                Received::Train(arrival) => dropped.push(arrival.dropped()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(dropped.iter().map(|it| u64::from(*it)).sum::<u64>(), drops);
+    }
+    assert!(
+        dropped.chunks(2).all(|it| it[0] > 0 && it[1] == 0),
+        "{dropped:?}"
+    );
 }
 
 #[test]

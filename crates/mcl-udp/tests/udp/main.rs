@@ -41,6 +41,7 @@ mod handles;
 mod hostile;
 mod idle;
 mod interfaces;
+mod landing;
 mod lifecycle;
 mod mtu;
 mod pull;
