@@ -2,6 +2,7 @@
 //! with either.
 
 use mcl_benches::traffic::{DATAGRAM, TRAIN, stream_id};
+use mcl_wire::Counters;
 
 use super::intake::{Intake, Step, large, time};
 use super::{Benchmark, LARGE, Work, fragments_of};
@@ -24,7 +25,28 @@ const SIZES: [Size; 6] = [
 pub(crate) fn benchmarks() -> Vec<Benchmark> {
     let mut all = family("take-in", 1);
     all.extend(family("follow", TRAIN));
+    all.push(refused());
+    all.push(landed());
     all
+}
+
+/// What nobody wants, in trains.
+fn refused() -> Benchmark {
+    let fragments = (fragments_of(LARGE), "fragment");
+    Benchmark::new("follow-unwanted-64-kib", fragments, 16, 1, |steps| {
+        let steps = (0..steps).map(|at| interleaved(1, at, LARGE, TRAIN));
+        let counted = |counters: &Counters| counters.messages.filtered_by_hash;
+        Box::new(Trains(Intake::unwanted(steps.collect(), counted)))
+    })
+}
+
+/// Trains that are written where the message goes on, where that can be: all but two of each message.
+fn landed() -> Benchmark {
+    let fragments = (fragments_of(MIB), "fragment");
+    Benchmark::new("land-1-mib", fragments, 3, 1, |steps| {
+        let steps = (0..steps).map(|at| interleaved(1, at, MIB, TRAIN));
+        Box::new(Landings(Trains(Intake::new(steps.collect()))))
+    })
 }
 
 /// All sizes, so many datagrams of a stream together.
@@ -61,18 +83,50 @@ fn interleaved(streams: usize, at: usize, len: usize, burst: usize) -> Step {
     trains
 }
 
-impl Work for Trains {
-    fn step(&mut self, at: usize) {
+impl Trains {
+    fn take_in(&mut self, at: usize, train: usize) {
         let Intake {
             demux,
             taker,
             steps,
             ..
         } = &mut self.0;
-        for train in &steps[at] {
-            demux.train(time(at), train, DATAGRAM, taker);
-            if let Some(buffer) = taker.last.take() {
-                demux.recycle(buffer);
+        demux.train(time(at), &steps[at][train], DATAGRAM, taker);
+        if let Some(buffer) = taker.last.take() {
+            demux.recycle(buffer);
+        }
+    }
+
+    /// `false` if there is no place for it. The copy is what the kernel does elsewhere.
+    fn land(&mut self, at: usize, train: usize) -> bool {
+        let Intake { demux, steps, .. } = &mut self.0;
+        let train = &steps[at][train];
+        let (Some(place), Some((prefix, rest))) = (demux.landing(), train.split_first_chunk())
+        else {
+            return false;
+        };
+        place[..rest.len()].copy_from_slice(rest);
+        demux.land(time(at), prefix, train.len(), DATAGRAM)
+    }
+}
+
+impl Work for Trains {
+    fn step(&mut self, at: usize) {
+        (0..self.0.steps[at].len()).for_each(|train| self.take_in(at, train));
+    }
+
+    fn outcome(&self) -> u64 {
+        self.0.outcome()
+    }
+}
+
+struct Landings(Trains);
+
+impl Work for Landings {
+    fn step(&mut self, at: usize) {
+        for train in 0..self.0.0.steps[at].len() {
+            if !self.0.land(at, train) {
+                self.0.take_in(at, train);
             }
         }
     }

@@ -83,10 +83,10 @@ impl Intake {
         Box::new(Self::new(steps))
     }
 
-    fn unwanted(steps: Vec<Step>, outcome: fn(&Counters) -> u64) -> Box<dyn Work> {
+    pub(crate) fn unwanted(steps: Vec<Step>, outcome: fn(&Counters) -> u64) -> Self {
         let mut new = Self::new(steps);
         (new.taker.wants, new.outcome) = (false, outcome);
-        Box::new(new)
+        new
     }
 }
 
@@ -141,9 +141,8 @@ fn take_in_coalesced(steps: usize) -> Box<dyn Work> {
 }
 
 fn filter_coalesced(steps: usize) -> Box<dyn Work> {
-    Intake::unwanted(trains_of_small(steps), |counters| {
-        counters.messages.filtered
-    })
+    let counted = |counters: &Counters| counters.messages.filtered;
+    Box::new(Intake::unwanted(trains_of_small(steps), counted))
 }
 
 /// The message of a step.
@@ -163,7 +162,8 @@ fn take_in_shuffled(steps: usize) -> Box<dyn Work> {
 }
 
 fn filter_large(steps: usize) -> Box<dyn Work> {
-    Intake::unwanted(larges(steps), |counters| counters.messages.filtered_by_hash)
+    let counted = |counters: &Counters| counters.messages.filtered_by_hash;
+    Box::new(Intake::unwanted(larges(steps), counted))
 }
 
 /// Datagrams of which each is refused, for another reason.

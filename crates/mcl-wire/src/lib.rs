@@ -12,7 +12,8 @@
 //! | send a longer one | [`BodyHead`], [`Fragmenter`] |
 //! | send many small ones together | [`BodyHead`], [`DatagramWriter`] |
 //! | receive | [`Demux`] with your [`Sink`] |
-//! | receive long messages faster, where datagrams come in trains | [`Demux::train`] |
+//! | receive long messages faster, where datagrams come in trains | [`Demux::train`], [`Demux::landing`] |
+//! | spend no time on what cannot be completed, when the socket's buffer was full | [`Demux::overflow`] |
 //! | look into a datagram | [`Header::decode`], [`Frames`], [`Body::decode`] |
 //! | count losses | [`SequenceTracker`] |
 //!

@@ -278,16 +278,13 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         }
     }
 
-    /// Whether `number` is in the window, and was seen: to observe it is to count a duplicate.
+    /// Whether `number`, which was observed last, is in the window: to observe it again is to
+    /// count a duplicate.
     #[cfg(feature = "alloc")]
+    #[inline]
     pub(crate) fn remembers(&self, number: u64) -> bool {
         let age = self.highest.checked_sub(number);
-        let at = number % Self::WINDOW;
-        let word = usize::try_from(at / WORD).ok();
-        let word = word.and_then(|at| self.seen.get(at));
-        self.started
-            && age.is_some_and(|age| age < Self::WINDOW)
-            && word.is_some_and(|word| word & (1 << (at % WORD)) != 0)
+        age.is_some_and(|age| age < Self::WINDOW)
     }
 
     /// Takes note `count` times of a number that it [remembers](Self::remembers).

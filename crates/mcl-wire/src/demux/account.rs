@@ -39,7 +39,8 @@ pub struct Account {
     pub missing: u64,
     /// Begun, and given up because no fragment arrived for too long.
     pub expired: u64,
-    /// Begun, and given up because lost fragments are too old to come by now.
+    /// Begun, and given up because lost fragments are too old to come by now, or
+    /// were lost by the receiver itself.
     pub stranded: u64,
     /// Begun, and given up to make room for another.
     pub evicted: u64,

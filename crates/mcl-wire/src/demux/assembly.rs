@@ -506,9 +506,9 @@ mod tests {
             let stashed = take(&mut assembly, &fragment(index, total)) == Plan::Stash;
             assert_eq!(stashed, !expected, "{index}");
         }
-        (1..79).for_each(|index| {
+        for index in (1..38).chain(40..79) {
             take(&mut assembly, &fragment(index, total));
-        });
+        }
         assert!(assembly.is_complete());
         let (body, _) = assembly.into_parts();
         assert_eq!((body.len(), body.iter().all(|b| *b == 7)), (20_000, true));

@@ -268,7 +268,8 @@ pub struct MessageCounts {
     /// Begun, and given up because no fragment arrived for too long.
     pub expired: u64,
     /// Begun, and given up because fragments were lost that are older by now than
-    /// the window of sequence numbers accepts.
+    /// the window of sequence numbers accepts, or that the receiver itself
+    /// [has lost](crate::Demux::overflow).
     pub stranded: u64,
     /// Begun, and given up to make room.
     pub evicted: u64,

@@ -334,9 +334,6 @@ impl<S: BuildHasher> Demux<S> {
                 });
             }
             Progress::Complete(key) => self.complete(at, fragment.number, key, sink),
-            Progress::Dropped(fate) if self.store.remembers(at.stream, fragment.number) => {
-                self.lead = Refusal::of(at.stream, fragment, fate);
-            }
             Progress::Dropped(_) => {}
         }
     }
@@ -375,6 +372,9 @@ impl<S: BuildHasher> Demux<S> {
                 return self.begin(at, fragment);
             }
         };
+        if self.store.remembers(at.stream, fragment.number) {
+            self.lead = Refusal::of(at.stream, fragment, fate);
+        }
         Progress::Dropped(fate)
     }
 

@@ -221,7 +221,8 @@ impl<S: BuildHasher> Store<S> {
             })
     }
 
-    /// Whether the stream is certain to have had a message of this number, and not long ago.
+    /// Whether the message number that was observed last will be a duplicate.
+    #[inline]
     pub(crate) fn remembers(&self, stream: Key, number: u64) -> bool {
         let stream = self.streams.get(stream);
         stream.is_some_and(|stream| stream.numbers.remembers(number))
