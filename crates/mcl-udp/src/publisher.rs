@@ -49,12 +49,14 @@ impl Publisher {
         })
     }
 
+    #[inline]
     pub(crate) fn transmitter(&self) -> &Transmitter {
         &self.transmitter
     }
 
     /// Whether a publish time may be written while the message is copied, in
     /// place of the one in the head.
+    #[inline]
     pub(crate) fn stamps(&self) -> bool {
         self.coalescing.is_some()
     }

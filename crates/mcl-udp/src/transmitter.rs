@@ -89,6 +89,7 @@ impl Transmitter {
         }
     }
 
+    #[inline]
     pub(crate) fn stream(&self) -> StreamId {
         self.stream
     }
@@ -97,10 +98,12 @@ impl Transmitter {
         &self.place
     }
 
+    #[inline]
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
 
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
     }
@@ -135,6 +138,7 @@ impl Transmitter {
     }
 
     /// The longest datagram.
+    #[inline]
     pub(crate) fn datagram_len(&self) -> usize {
         self.datagram_len.load(Ordering::Relaxed)
     }
