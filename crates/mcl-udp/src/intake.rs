@@ -341,11 +341,12 @@ impl Intake {
         ignored: &[StreamId],
         claimed: bool,
     ) -> bool {
-        if self.place == self.filled {
+        if !self.has_more() {
             return false;
         }
         let mut core = lock(core);
-        let now = self.started.elapsed();
+        // When they came: to read the clock again would take as long as two messages.
+        let now = self.heard.duration_since(self.started);
         let wants = Wants { ignored, claimed };
         let workshop = &mut self.workshop;
         while self.place < self.filled && !workshop.has_enough() {
@@ -357,6 +358,11 @@ impl Intake {
             }
         }
         !workshop.ready.is_empty()
+    }
+
+    /// Whether [`advance`](Self::advance) has datagrams to take.
+    pub(crate) fn has_more(&self) -> bool {
+        self.place < self.filled
     }
 
     /// The messages that [`advance`](Self::advance) found.
