@@ -71,7 +71,8 @@ impl<'a> Checked<'a> {
 impl<S: BuildHasher> Demux<S> {
     /// Takes in a row that comes next in a stream which has completed messages before, together;
     /// each message by itself otherwise. None is longer than `len`.
-    #[inline(always)]
+    // Not to make the way longer which datagrams of long messages go.
+    #[inline(never)]
     pub(super) fn row(
         &mut self,
         at: &Context,
