@@ -23,6 +23,7 @@ pub fn use_precise_timers() -> io::Result<()> {
 /// For what is stamped by the million: [`SystemTime`](std::time::SystemTime) takes half as long
 /// again, with its checks and a difference and a product of 128 bits.
 #[must_use]
+#[inline]
 pub fn nanoseconds_since_epoch() -> u64 {
     let time = clock_gettime(ClockId::Realtime);
     match (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec)) {

@@ -1,4 +1,5 @@
-//! Memory for small messages: those that come together share a block.
+//! Memory for small messages: those that come together share a block, but for the smallest, which lie
+//! in their payloads.
 //!
 //! A message copied out of its datagram needs memory of its own, since the
 //! datagram's is needed for the next one. Messages that come together lie in one

@@ -226,6 +226,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
             .map_err(|TopicTooLong { len, .. }| PublishError::TopicTooLong { len })
     }
 
+    #[inline]
     fn check_open(&self) -> Result<(), PublishError> {
         match self.is_open() {
             true => Ok(()),
@@ -284,6 +285,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
         })
     }
 
+    #[inline]
     fn buffer(&self) -> Vec<u8> {
         if !self.has_buffers.load(Ordering::Relaxed) {
             return Vec::new();
@@ -291,6 +293,7 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
         lock(&self.buffers).pop().unwrap_or_default()
     }
 
+    #[inline]
     fn keep(&self, buffer: Vec<u8>) {
         if buffer.capacity() == 0 || buffer.capacity() > SPARE_CAPACITY {
             return;

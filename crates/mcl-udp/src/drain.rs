@@ -53,7 +53,7 @@ impl Drain {
     }
 
     fn hand_over(&mut self) {
-        loop {
+        while self.intake.has_more() {
             // Taken after the datagrams have arrived: who subscribed before a
             // message was published gets it.
             let routing = self.shared.routing();

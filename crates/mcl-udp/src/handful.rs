@@ -8,7 +8,7 @@ const FEW: usize = 64;
 
 /// Some messages, still encoded, taken in the order in which they were added.
 ///
-/// A message has some 170 bytes: it is written and read where it lies, since moving
+/// A message has some 190 bytes: it is written and read where it lies, since moving
 /// it about would cost more than all else that is done with a small one.
 #[derive(Debug, Default)]
 pub(crate) struct Handful {

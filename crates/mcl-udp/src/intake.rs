@@ -395,11 +395,12 @@ impl Intake {
         ignored: &[StreamId],
         claimed: bool,
     ) -> bool {
-        if self.place == self.filled {
+        if !self.has_more() {
             return false;
         }
         let mut core = lock(core);
-        let now = self.started.elapsed();
+        // When they came: to read the clock again would take as long as two messages.
+        let now = self.heard.duration_since(self.started);
         let wants = Wants { ignored, claimed };
         let workshop = &mut self.workshop;
         while self.place < self.filled && !workshop.has_enough() {
@@ -412,6 +413,11 @@ impl Intake {
         }
         self.landing.expects(core.demux.awaited());
         !workshop.ready.is_empty()
+    }
+
+    /// Whether [`advance`](Self::advance) has datagrams to take.
+    pub(crate) fn has_more(&self) -> bool {
+        self.place < self.filled
     }
 
     /// The messages that [`advance`](Self::advance) found.
@@ -531,7 +537,7 @@ impl Sink for Collector<'_> {
         self.workshop.filter.wants(topic)
     }
 
-    #[inline]
+    #[inline(always)]
     fn judge(&mut self, received: &Received<'_>) -> Verdict {
         if !crc_matches(received, self.workshop.require_crc) {
             Verdict::CrcMismatch
@@ -575,23 +581,27 @@ impl Collector<'_> {
         match received.into_bytes() {
             // A message that was put together keeps its buffer.
             BodyBytes::Owned(body) => message.payload = workshop.stock.adopt(body, range.start),
-            // A small one is copied out of the datagram, and gets its payload when
-            // its block is sealed.
+            // A small one is copied out of the datagram; if its payload is to be shared, it gets it
+            // when its block is sealed.
             bytes => {
                 let payload = bytes.as_ref().get(range).unwrap_or_default();
-                workshop.blocks.copy(index, payload);
+                if !message.payload.copy_few(payload) {
+                    workshop.blocks.copy(index, payload);
+                }
             }
         }
     }
 }
 
+#[inline(always)]
 fn crc_matches(received: &Received<'_>, required: bool) -> bool {
-    let Some(expected) = received.metadata().crc32c else {
-        return !required;
-    };
-    let body = received.body();
-    let (head, payload) = body.crc_covered();
-    crc32c::crc32c_append(crc32c::crc32c(head), payload) == expected
+    match received.metadata().crc32c {
+        None => !required,
+        Some(expected) => {
+            let (head, payload) = received.body().crc_covered();
+            crc32c::crc32c_append(crc32c::crc32c(head), payload) == expected
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
-use std::mem;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::num::NonZeroU32;
 use std::ops::Deref;
@@ -162,14 +161,14 @@ impl Message<Payload> {
 
     /// The same message around another payload. Takes the topic, and leaves what is
     /// plain data where it is as well.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_with<T>(&mut self, payload: T) -> Message<T> {
         Message {
             topic: self.topic.take(),
             payload,
             stream: self.stream,
             number: self.number,
-            sender: self.sender,
+            sender: by_numbers(&self.sender),
             interface: self.interface,
             published: self.published,
             received: self.received,
@@ -183,7 +182,7 @@ impl Message<Payload> {
     pub(crate) fn move_to(&mut self, place: &mut Self) {
         // Field by field: to build it and then to copy it takes several times longer.
         place.topic = self.topic.take();
-        place.payload = mem::take(&mut self.payload);
+        place.payload = self.payload.take();
         place.stream = self.stream;
         place.number = self.number;
         place.sender = self.sender;
@@ -204,9 +203,18 @@ impl Message<Payload> {
     /// The same message, out of its place.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
-        let payload = mem::take(&mut self.payload);
+        let payload = self.payload.take();
         self.take_with(payload)
     }
+}
+
+/// A copy of `address`. As 28 bytes it would be moved in two pieces that overlap, and the
+/// processor would have to wait for the one before it can read the other.
+#[inline(always)]
+fn by_numbers(address: &SocketAddrV6) -> SocketAddrV6 {
+    let ip = Ipv6Addr::from_bits(address.ip().to_bits());
+    let (port, flow, scope) = (address.port(), address.flowinfo(), address.scope_id());
+    SocketAddrV6::new(ip, port, flow, scope)
 }
 
 /// A message that arrived whole but is no value of the listener's type.

@@ -11,6 +11,10 @@ use crate::depot::Depot;
 /// How many bytes `Debug` shows.
 const SHOWN: usize = 16;
 
+/// Up to this many bytes a payload is copied rather than shared: to count a reference
+/// and to let go of it takes longer.
+pub(crate) const FEW: usize = 64;
+
 /// What payloads share: bytes, and where the allocation goes when nobody needs
 /// them any more.
 #[derive(Debug, Default)]
@@ -21,7 +25,8 @@ pub(crate) struct Buffer {
 }
 
 /// Bytes that any number of owners share: a clone or a [`slice`](Self::slice)
-/// counts a reference and neither allocates nor copies.
+/// counts a reference and neither allocates nor copies. Up to 64 bytes that came in one
+/// datagram lie in the payload itself, and are copied with it.
 ///
 /// It dereferences to `[u8]` and compares with whatever holds bytes. When the
 /// last owner lets go, the listener that it came from uses the memory again.
@@ -35,12 +40,68 @@ pub(crate) struct Buffer {
 /// assert_eq!(tail.len() + payload.len(), 6);
 /// ```
 #[derive(Clone, Default)]
-pub struct Payload {
-    // `None` for no bytes, and in a payload that is being dropped.
-    whole: Option<Arc<Buffer>>,
+pub struct Payload(Bytes);
+
+#[derive(Clone, Default)]
+enum Bytes {
+    /// None; also in a payload that is being dropped.
+    #[default]
+    Nothing,
+    /// `len` of `bytes`.
+    Few {
+        len: u8,
+        bytes: Room,
+    },
+    Shared(Part),
+}
+
+impl Bytes {
+    const FEW: Self = Self::Few {
+        len: 0,
+        bytes: Room([0; FEW]),
+    };
+}
+
+/// Room for a few bytes, where words of them can be moved and read as such.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+struct Room([u8; FEW]);
+
+/// A part of what is shared.
+#[derive(Clone)]
+struct Part {
+    whole: Arc<Buffer>,
     // `start <= end <= whole.bytes.len()`, by construction.
     start: usize,
     end: usize,
+}
+
+/// Copies all of `from` to the front of `to`, in pieces of fixed lengths, which need no call.
+#[inline(always)]
+fn copy_few(to: &mut [u8; FEW], from: &[u8]) {
+    let _ = copied::<32>(to, from)
+        || copied::<16>(to, from)
+        || copied::<8>(to, from)
+        || copied::<4>(to, from)
+        || copied::<2>(to, from)
+        || copied::<1>(to, from);
+}
+
+/// Copies the first `N` bytes and the last `N`, which overlap, if that is all there are.
+#[inline(always)]
+fn copied<const N: usize>(to: &mut [u8; FEW], from: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
+        return false;
+    };
+    let at = from.len() - N;
+    let (Some(front), true) = (to.first_chunk_mut::<N>(), at <= N) else {
+        return false;
+    };
+    *front = *first;
+    if let Some(back) = to.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<N>) {
+        *back = *last;
+    }
+    true
 }
 
 impl Payload {
@@ -56,10 +117,35 @@ impl Payload {
             "{start}..{end} is not within {} bytes",
             whole.bytes.len()
         );
-        Self {
-            whole: Some(whole),
-            start,
-            end,
+        Self(Bytes::Shared(Part { whole, start, end }))
+    }
+
+    /// Becomes a copy of `from`, in place: to copy it elsewhere first would have the processor wait
+    /// until all of it is written. `false`, and unchanged, if that is more than [`FEW`] bytes.
+    #[inline(always)]
+    pub(crate) fn copy_few(&mut self, from: &[u8]) -> bool {
+        let Some(count) = u8::try_from(from.len()).ok().filter(|_| from.len() <= FEW) else {
+            return false;
+        };
+        if !matches!(self.0, Bytes::Few { .. }) {
+            self.0 = Bytes::FEW;
+        }
+        if let Bytes::Few { len, bytes } = &mut self.0 {
+            *len = count;
+            copy_few(&mut bytes.0, from);
+        }
+        true
+    }
+
+    /// Takes the bytes, and leaves none. Room for a few stays what it is.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        match &mut self.0 {
+            Bytes::Few { len, bytes } => Self(Bytes::Few {
+                len: mem::take(len),
+                bytes: *bytes,
+            }),
+            others => Self(mem::take(others)),
         }
     }
 
@@ -84,24 +170,34 @@ impl Payload {
             "range {start}..{end} is not within a payload of {} bytes",
             self.len()
         );
-        Self {
-            whole: self.whole.clone(),
-            start: self.start + start,
-            end: self.start + end,
-        }
+        Self(match &self.0 {
+            Bytes::Nothing => Bytes::Nothing,
+            Bytes::Few { .. } => {
+                let mut part = Self::default();
+                part.copy_few(&self[start..end]);
+                return part;
+            }
+            Bytes::Shared(part) => Bytes::Shared(Part {
+                whole: Arc::clone(&part.whole),
+                start: part.start + start,
+                end: part.start + end,
+            }),
+        })
     }
 
     /// The bytes as a vector of one's own. It is moved out where no one else
     /// shares it (a part is shifted to the front, in place), copied otherwise.
     #[must_use]
     pub fn into_vec(mut self) -> Vec<u8> {
-        let (start, end) = (self.start, self.end);
-        match self.whole.as_mut().and_then(Arc::get_mut) {
+        let Bytes::Shared(part) = &mut self.0 else {
+            return self.to_vec();
+        };
+        match Arc::get_mut(&mut part.whole) {
             Some(unique) => {
                 let mut bytes = mem::take(&mut unique.bytes);
-                (self.start, self.end) = (0, 0);
-                bytes.truncate(end);
-                bytes.drain(..start);
+                bytes.truncate(part.end);
+                bytes.drain(..part.start);
+                (part.start, part.end) = (0, 0);
                 bytes
             }
             None => self.to_vec(),
@@ -110,12 +206,19 @@ impl Payload {
 }
 
 impl Drop for Payload {
+    #[inline]
+    fn drop(&mut self) {
+        if let Bytes::Shared(part) = mem::take(&mut self.0) {
+            part.let_go();
+        }
+    }
+}
+
+impl Part {
     /// The last owner sends the memory home. Two who let go at the same time may
     /// both miss that; then it is freed as usual.
-    fn drop(&mut self) {
-        let Some(mut whole) = self.whole.take() else {
-            return;
-        };
+    fn let_go(self) {
+        let mut whole = self.whole;
         // Costs less than finding out whether this is the last owner.
         if whole.home.strong_count() == 0 {
             return;
@@ -131,9 +234,10 @@ impl Deref for Payload {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.whole {
-            Some(whole) => &whole.bytes[self.start..self.end],
-            None => &[],
+        match &self.0 {
+            Bytes::Nothing => &[],
+            Bytes::Few { len, bytes } => &bytes.0[..usize::from(*len)],
+            Bytes::Shared(part) => &part.whole.bytes[part.start..part.end],
         }
     }
 }
@@ -152,11 +256,11 @@ impl From<Vec<u8>> for Payload {
             bytes,
             ..Buffer::default()
         };
-        Self {
-            whole: Some(Arc::new(whole)),
+        Self(Bytes::Shared(Part {
+            whole: Arc::new(whole),
             start: 0,
             end,
-        }
+        }))
     }
 }
 
@@ -210,6 +314,46 @@ mod tests {
         );
         assert!(whole.slice(11..).is_empty());
         assert_eq!(body().slice(6..11), "hello");
+    }
+
+    fn few(bytes: &[u8]) -> Payload {
+        let mut few = Payload::default();
+        assert!(few.copy_few(bytes));
+        few
+    }
+
+    #[test]
+    fn few_bytes_are_copied_and_more_are_not() {
+        let bytes: Vec<u8> = (1..=FEW as u8 + 1).collect();
+        let mut place = body();
+        for len in (0..=FEW).chain((0..=FEW).rev()) {
+            assert!(place.copy_few(&bytes[..len]));
+            assert_eq!(place, bytes[..len]);
+            assert_eq!(place.clone(), bytes[..len]);
+            assert_eq!(place.clone().into_vec(), bytes[..len]);
+        }
+        let mut place = few(b"before");
+        assert!(!place.copy_few(&bytes));
+        assert_eq!(place, "before");
+    }
+
+    #[test]
+    fn a_slice_of_few_bytes_is_what_that_of_many_would_be() {
+        let few = few(b"topic:hello");
+        assert_eq!(few.slice(6..), "hello");
+        assert_eq!(few.slice(6..).slice(1..3), "el");
+        assert!(few.slice(11..).is_empty());
+        assert!(std::panic::catch_unwind(|| few.slice(..12)).is_err());
+        assert_eq!(HashSet::from([few]).get(&body()), Some(&body()));
+    }
+
+    #[test]
+    fn what_is_taken_is_gone() {
+        for mut payload in [body(), few(b"topic:hello")] {
+            assert_eq!(payload.take(), body());
+            assert_eq!(payload, []);
+            assert_eq!(payload.take(), []);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::payload::Payload;
 use crate::subscription::{Policy, QueueOptions, Tally};
 use crate::sync::lock;
 
-/// The most messages that an empty queue keeps room for; about 170 bytes each.
+/// The most messages that an empty queue keeps room for; about 190 bytes each.
 const MOST_KEPT: usize = 4096;
 
 /// The most messages, and the most bytes but for a single longer message, that a

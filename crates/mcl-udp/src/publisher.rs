@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mcl_net::Blocking;
+use mcl_wire::BodyHead;
 
 use crate::coalescer::Coalescing;
 use crate::error::{BatchError, PublishError};
@@ -49,12 +50,14 @@ impl Publisher {
         })
     }
 
+    #[inline]
     pub(crate) fn transmitter(&self) -> &Transmitter {
         &self.transmitter
     }
 
     /// Whether a publish time may be written while the message is copied, in
     /// place of the one in the head.
+    #[inline]
     pub(crate) fn stamps(&self) -> bool {
         self.coalescing.is_some()
     }
@@ -66,14 +69,24 @@ impl Publisher {
     ) -> Result<u64, PublishError> {
         match &self.coalescing {
             Some(coalescing) => coalescing.publish(message, blocking),
-            None => self.transmitter.transmit(&Job {
-                head: &message.stamped(),
-                payload: message.payload,
-                blocking,
-                number: None,
-                upstream: None,
-            }),
+            None if message.time.is_none() => self.transmit(message.head, message, blocking),
+            None => self.transmit(&message.stamped(), message, blocking),
         }
+    }
+
+    fn transmit(
+        &self,
+        head: &BodyHead,
+        message: &Outgoing<'_>,
+        blocking: Blocking,
+    ) -> Result<u64, PublishError> {
+        self.transmitter.transmit(&Job {
+            head,
+            payload: message.payload,
+            blocking,
+            number: None,
+            upstream: None,
+        })
     }
 
     pub(crate) fn flush(&self) -> Result<(), PublishError> {

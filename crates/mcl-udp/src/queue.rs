@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ impl<C> Unpacker<C> {
         if let Some(reason) = self.objection(message) {
             return Err(reason);
         }
-        let decoded = self.codec.decode_owned(mem::take(&mut message.payload));
+        let decoded = self.codec.decode_owned(message.payload.take());
         decoded.map_err(|(error, payload)| {
             message.payload = payload;
             DecodeError::Malformed(error)

@@ -102,6 +102,7 @@ impl Count {
     }
 
     /// Counts one, where only one thread does: several times cheaper.
+    #[inline]
     pub(crate) fn count(&self) {
         self.0.store(self.get() + 1, Ordering::Relaxed);
     }

@@ -93,22 +93,33 @@ fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 
+/// As [`add`], by who holds the lock that sends: nobody else counts there, which spares a locked
+/// instruction.
+fn add_alone(counter: &AtomicU64, count: u64) {
+    let before = counter.load(Ordering::Relaxed);
+    counter.store(before.wrapping_add(count), Ordering::Relaxed);
+}
+
 impl Tally {
+    // These with the lock held that sends.
+
     /// `messages` of so many payload bytes are sent whole.
     pub(crate) fn messages(&self, messages: u64, bytes: u64) {
-        add(&self.messages, messages);
-        add(&self.bytes, bytes);
+        add_alone(&self.messages, messages);
+        add_alone(&self.bytes, bytes);
     }
 
     /// These were messages of one train.
     pub(crate) fn train(&self, messages: u64) {
-        add(&self.coalesced, messages);
-        add(&self.trains, 1);
+        add_alone(&self.coalesced, messages);
+        add_alone(&self.trains, 1);
     }
 
     pub(crate) fn datagrams(&self, sent: u64) {
-        add(&self.datagrams, sent);
+        add_alone(&self.datagrams, sent);
     }
+
+    // These by anyone.
 
     pub(crate) fn failed(&self) {
         add(&self.failed, 1);

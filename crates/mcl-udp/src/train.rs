@@ -23,6 +23,7 @@ pub(crate) struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     /// Bytes of a datagram with this message alone.
+    #[inline]
     pub(crate) fn datagram_len(&self) -> usize {
         WHOLE_MESSAGE_OVERHEAD + self.head.as_bytes().len() + self.payload.len()
     }
@@ -110,7 +111,7 @@ impl Train {
     /// Appends a message, or leaves everything as it was if it does not fit: the
     /// train is full then. In an empty train, datagrams may have up to `longest`
     /// bytes; a message that fits one fits an empty train.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, number: u64, message: &Outgoing<'_>, longest: usize) -> bool {
         let written = match self.state {
             Some(state) => self.write(state, number, message) || self.push_next(number, message),
@@ -127,7 +128,7 @@ impl Train {
         written
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, state: WriterState, number: u64, message: &Outgoing<'_>) -> bool {
         let end = self.start + self.segment;
         let place = self.buffer.get_mut(self.start..end).unwrap_or_default();
@@ -141,6 +142,7 @@ impl Train {
     }
 
     /// Closes the last datagram and begins another with the message, if both fit.
+    #[inline(never)]
     fn push_next(&mut self, number: u64, message: &Outgoing<'_>) -> bool {
         let Some(state) = self.state else {
             return false;
@@ -160,6 +162,7 @@ impl Train {
     }
 
     /// Begins a datagram at `start` with the message.
+    #[inline(never)]
     fn begin(&mut self, number: u64, message: &Outgoing<'_>) -> bool {
         let end = self.start + self.segment;
         let place = self.buffer.get_mut(self.start..end).unwrap_or_default();

@@ -89,6 +89,7 @@ impl Transmitter {
         }
     }
 
+    #[inline]
     pub(crate) fn stream(&self) -> StreamId {
         self.stream
     }
@@ -97,10 +98,12 @@ impl Transmitter {
         &self.place
     }
 
+    #[inline]
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
 
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
     }
@@ -135,6 +138,7 @@ impl Transmitter {
     }
 
     /// The longest datagram.
+    #[inline]
     pub(crate) fn datagram_len(&self) -> usize {
         self.datagram_len.load(Ordering::Relaxed)
     }
@@ -143,15 +147,8 @@ impl Transmitter {
         self.datagram_len.store(len, Ordering::Relaxed);
     }
 
-    /// Sends one message and tells its number.
+    /// Sends one message and tells its number. Begins anew while that helps.
     pub(crate) fn transmit(&self, job: &Job<'_>) -> Result<u64, PublishError> {
-        let number = self.persist(job)?;
-        self.tally.messages(1, job.payload.len() as u64);
-        Ok(number)
-    }
-
-    /// Begins anew while that helps.
-    fn persist(&self, job: &Job<'_>) -> Result<u64, PublishError> {
         let (mut restarts, mut earlier) = (0, 0);
         let mut waiting = None;
         let mut job = *job;
@@ -294,6 +291,7 @@ impl Transmitter {
         if job.number.is_none() {
             line.take_numbers(self, 1);
         }
+        self.tally.messages(1, job.payload.len() as u64);
         Ok(number)
     }
 
@@ -335,6 +333,10 @@ impl Transmitter {
                 None => Err(PublishError::Closed.into()),
             };
         }
+        if outcome.is_ok() {
+            self.tally.messages(1, job.payload.len() as u64);
+        }
+        drop(guard);
         let sent = of - fragments.len();
         outcome.map(|()| number).map_err(|failure| match failure {
             Failure::Publish(error) => after(sent, of, error).into(),

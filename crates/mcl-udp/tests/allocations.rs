@@ -175,7 +175,9 @@ fn two_queues(broadcaster: &RawBroadcaster, payload: &[u8]) -> usize {
         let [first, second] = inboxes
             .each_ref()
             .map(|inbox| inbox.recv_timeout(PATIENCE).unwrap().payload);
-        assert_eq!(first.as_ptr(), second.as_ptr());
+        // What is shorter is copied.
+        assert_eq!(first.as_ptr() == second.as_ptr(), payload.len() > 64);
+        assert_eq!(first, second);
         kept = first.slice(first.len() / 2..);
     })
 }

@@ -13,6 +13,7 @@ const CRITICAL_BODY_FLAGS: u8 = 0xF0;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Layout {
     metadata: Metadata,
+    metadata_offset: usize,
     /// Where the topic ends; 0 if there is none.
     topic_end: usize,
     crc_at: Option<usize>,
@@ -21,7 +22,28 @@ pub(crate) struct Layout {
 
 #[cfg(feature = "alloc")]
 impl Layout {
-    #[inline]
+    /// That of no body.
+    pub(crate) const NONE: Self = Self {
+        metadata: Metadata::new(),
+        metadata_offset: 0,
+        topic_end: 0,
+        crc_at: None,
+        payload_offset: 0,
+    };
+
+    /// The same with another publish time and CRC.
+    #[inline(always)]
+    pub(crate) const fn with_values(mut self, time: Option<u64>, crc: Option<u32>) -> Self {
+        self.metadata.publish_time = time;
+        self.metadata.crc32c = crc;
+        self
+    }
+
+    pub(crate) const fn metadata_offset(&self) -> usize {
+        self.metadata_offset
+    }
+
+    #[inline(always)]
     pub(crate) const fn metadata(&self) -> Metadata {
         self.metadata
     }
@@ -32,7 +54,7 @@ impl Layout {
     }
 
     /// The topic in the bytes from which this layout was made.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn topic<'a>(&self, bytes: &'a [u8]) -> Option<&'a str> {
         let topic = bytes.get(BODY_PREFIX_LEN..self.topic_end)?;
         // Checked before; without unsafe code it must be checked again.
@@ -73,6 +95,7 @@ impl<'a> Body<'a> {
             topic: present.then_some(topic),
             layout: Layout {
                 metadata,
+                metadata_offset,
                 topic_end: if present { metadata_offset } else { 0 },
                 crc_at: crc_at.map(|at| metadata_offset.saturating_add(at)),
                 payload_offset: bytes.len().saturating_sub(reader.len()),

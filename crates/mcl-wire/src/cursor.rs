@@ -80,10 +80,42 @@ impl<'b> Writer<'b> {
     #[inline]
     pub(crate) fn put(&mut self, bytes: &[u8]) -> &mut Self {
         if let Some(front) = self.rest.split_off_mut(..bytes.len()) {
-            front.copy_from_slice(bytes);
+            copy(front, bytes);
         }
         self
     }
+}
+
+/// Copies what has the same length. Few bytes in pieces of fixed lengths, which need no call.
+#[inline(always)]
+fn copy(to: &mut [u8], from: &[u8]) {
+    let done = copied::<32>(to, from)
+        || copied::<16>(to, from)
+        || copied::<8>(to, from)
+        || copied::<4>(to, from)
+        || copied::<2>(to, from)
+        || copied::<1>(to, from);
+    if !done {
+        to.copy_from_slice(from);
+    }
+}
+
+/// Copies the first `N` bytes and the last `N`, which may overlap, if that is all there are.
+#[inline(always)]
+fn copied<const N: usize>(to: &mut [u8], from: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
+        return false;
+    };
+    if from.len() > N.saturating_mul(2) {
+        return false;
+    }
+    if let Some(front) = to.first_chunk_mut::<N>() {
+        *front = *first;
+    }
+    if let Some(back) = to.last_chunk_mut::<N>() {
+        *back = *last;
+    }
+    true
 }
 
 #[cfg(test)]

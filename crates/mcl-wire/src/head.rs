@@ -102,15 +102,18 @@ impl BodyHead {
 
     /// The encoded bytes.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
+    #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
     /// Where in the head the publish time is.
+    #[inline]
     pub(crate) const fn time_at(&self) -> Option<usize> {
         self.time_at
     }

@@ -141,6 +141,23 @@ impl Metadata {
     }
 }
 
+/// Where the values of publish time and CRC are in metadata that were found well-formed.
+#[cfg(feature = "alloc")]
+pub(crate) fn values_at(bytes: &[u8]) -> (Option<usize>, Option<usize>) {
+    let (mut time_at, mut crc_at) = (None, None);
+    let mut reader = Reader::new(bytes);
+    while let Ok((item, value)) = read_item(&mut reader) {
+        let end = bytes.len().saturating_sub(reader.len());
+        let at = end.saturating_sub(value.len());
+        match item {
+            ITEM_PUBLISH_TIME => time_at = Some(at),
+            ITEM_CRC32C => crc_at = Some(at),
+            _ => {}
+        }
+    }
+    (time_at, crc_at)
+}
+
 #[inline(always)]
 fn read_item<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), BodyError> {
     let item = reader.u8().ok_or(BodyError::TruncatedItem { item: 0 })?;

@@ -269,8 +269,11 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     /// Takes note of the `count` numbers that follow the highest, of which the sequence has
     /// seen one: as if each were observed.
     #[cfg(feature = "alloc")]
+    #[inline]
     pub(crate) fn go_on(&mut self, count: u64) {
-        if count > 0 {
+        if count == 1 {
+            self.ahead(self.highest.saturating_add(1), 1);
+        } else if count > 0 {
             self.waits = false;
             self.fill(count);
             self.highest = self.highest.saturating_add(count);

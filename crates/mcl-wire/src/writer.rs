@@ -28,12 +28,14 @@ pub struct WriterState {
 impl WriterState {
     /// Bytes written, the header's included.
     #[must_use]
+    #[inline]
     pub const fn len(&self) -> usize {
         self.len
     }
 
     /// Whether no message has been written yet.
     #[must_use]
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.previous.is_none()
     }
@@ -46,6 +48,7 @@ impl<'b> DatagramWriter<'b> {
     /// # Errors
     ///
     /// [`Full`] if the buffer is too short for a header.
+    #[inline]
     pub fn new(buffer: &'b mut [u8], header: Header) -> Result<Self, Full> {
         let state = WriterState {
             len: HEADER_LEN,
@@ -58,6 +61,7 @@ impl<'b> DatagramWriter<'b> {
 
     /// Goes on with a datagram in the buffer in which it was begun.
     #[must_use]
+    #[inline]
     pub fn resume(buffer: &'b mut [u8], state: WriterState) -> Self {
         let capacity = buffer.len().min(MAX_DATAGRAM_LEN);
         Self {
@@ -68,6 +72,7 @@ impl<'b> DatagramWriter<'b> {
 
     /// Lets the buffer go; the datagram can be resumed.
     #[must_use]
+    #[inline]
     pub const fn suspend(self) -> WriterState {
         self.state
     }
@@ -94,11 +99,9 @@ impl<'b> DatagramWriter<'b> {
     /// # Errors
     ///
     /// [`Full`] if the message does not fit; nothing is written then.
-    #[inline]
+    #[inline(always)]
     pub fn message(&mut self, number: u64, head: &BodyHead, payload: &[u8]) -> Result<(), Full> {
-        self.frame(number, head, payload)?;
-        self.state.previous = Some(number);
-        Ok(())
+        self.frame(number, head, payload).map(|_| ())
     }
 
     /// As [`message`](Self::message), with `nanoseconds` as the publish time in
@@ -108,7 +111,7 @@ impl<'b> DatagramWriter<'b> {
     /// # Errors
     ///
     /// [`Full`] if the message does not fit; nothing is written then.
-    #[inline]
+    #[inline(always)]
     pub fn message_published_at(
         &mut self,
         nanoseconds: u64,
@@ -116,44 +119,45 @@ impl<'b> DatagramWriter<'b> {
         head: &BodyHead,
         payload: &[u8],
     ) -> Result<(), Full> {
-        let body_at = self.frame(number, head, payload)?;
-        self.state.previous = Some(number);
-        if let Some(time_at) = head.time_at() {
-            let body = self.buffer.get_mut(body_at..).unwrap_or_default();
-            Writer::new(body.get_mut(time_at..).unwrap_or_default())
-                .put(&nanoseconds.to_be_bytes());
-        }
+        let place = self.frame(number, head, payload)?;
+        let time = head.time_at().and_then(|at| place.get_mut(at..));
+        Writer::new(time.unwrap_or_default()).put(&nanoseconds.to_be_bytes());
         Ok(())
     }
 
-    /// Appends the frame of a message and tells where its body begins.
-    #[inline]
-    fn frame(&mut self, number: u64, head: &BodyHead, payload: &[u8]) -> Result<usize, Full> {
+    /// Appends the frame of a message and gives the place of its body.
+    #[inline(always)]
+    fn frame(&mut self, number: u64, head: &BodyHead, payload: &[u8]) -> Result<&mut [u8], Full> {
         let body_len = head.len().saturating_add(payload.len());
-        let full = self.full(number, body_len);
-        let needed = full.needed;
-        if needed > full.available {
+        let follows = self.follows(number);
+        let full = self.full(follows, body_len);
+        let end = self.state.len.saturating_add(full.needed);
+        let frame_len = u16::try_from(full.needed.saturating_sub(FRAME_HEADER_LEN));
+        let place = self.buffer.get_mut(self.state.len..end);
+        let (Some(place), Ok(frame_len)) = (place, frame_len) else {
             return Err(full);
+        };
+        let [high, low] = frame_len.to_be_bytes();
+        let (fields, body) = place.split_at_mut(full.needed.saturating_sub(body_len));
+        if follows {
+            Writer::new(fields).put(&[FRAME_MESSAGE, 0, high, low]);
+        } else {
+            Writer::new(fields)
+                .put(&[FRAME_MESSAGE, FRAME_FLAG_NUMBERED, high, low])
+                .put(&number.to_be_bytes());
         }
-        let numbered = !self.follows(number);
-        let frame_len = u16::try_from(needed.saturating_sub(FRAME_HEADER_LEN)).map_err(|_| full)?;
-        let flags = if numbered { FRAME_FLAG_NUMBERED } else { 0 };
-        let mut writer = Writer::new(self.buffer.get_mut(self.state.len..).unwrap_or_default());
-        writer
-            .put(&[FRAME_MESSAGE, flags])
-            .put(&frame_len.to_be_bytes());
-        if numbered {
-            writer.put(&number.to_be_bytes());
-        }
-        writer.put(head.as_bytes()).put(payload);
-        self.state.len = self.state.len.saturating_add(needed);
-        Ok(self.state.len.saturating_sub(body_len))
+        Writer::new(body).put(head.as_bytes()).put(payload);
+        self.state = WriterState {
+            len: end,
+            previous: Some(number),
+        };
+        Ok(body)
     }
 
     /// What a message of `body_len` bytes would need.
     #[inline]
-    fn full(&self, number: u64, body_len: usize) -> Full {
-        let number_len = if self.follows(number) { 0 } else { 8 };
+    fn full(&self, follows: bool, body_len: usize) -> Full {
+        let number_len = if follows { 0 } else { 8 };
         Full {
             needed: body_len.saturating_add(FRAME_HEADER_LEN + number_len),
             available: self.buffer.len().saturating_sub(self.state.len),
@@ -169,12 +173,13 @@ impl<'b> DatagramWriter<'b> {
     /// Whether message `number` with a body of `body_len` bytes fits.
     #[must_use]
     pub fn fits(&self, number: u64, body_len: usize) -> bool {
-        let full = self.full(number, body_len);
+        let full = self.full(self.follows(number), body_len);
         full.needed <= full.available
     }
 
     /// Pads the datagram with zeros to `len` bytes, or to the buffer's end if
     /// that comes first. Nothing may be appended after padding.
+    #[inline]
     pub fn pad_to(&mut self, len: usize) {
         let end = len.min(self.buffer.len());
         if let Some(padding) = self.buffer.get_mut(self.state.len..end) {
@@ -185,12 +190,14 @@ impl<'b> DatagramWriter<'b> {
 
     /// Bytes written so far, the header's included.
     #[must_use]
+    #[inline]
     pub const fn len(&self) -> usize {
         self.state.len
     }
 
     /// Whether no message has been written yet.
     #[must_use]
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.state.is_empty()
     }

@@ -4,11 +4,13 @@ mod account;
 mod arena;
 mod assembly;
 mod counters;
+mod familiar;
 mod landing;
 mod limits;
 mod plain;
 mod pool;
 mod received;
+mod row;
 mod run;
 mod spares;
 mod store;
@@ -28,14 +30,16 @@ pub use limits::Limits;
 pub use received::{BodyBytes, Received, Sink, Verdict};
 
 use crate::body::{Body, BodyError};
-use crate::frame::{Fragment, Frame, FrameError, Frames, WholeMessage};
+use crate::frame::{Fragment, Frame, Frames, WholeMessage};
 use crate::header::{Header, StreamId};
 use crate::topic::TopicHash;
 use crate::tracker::Arrival;
 use arena::Key;
 use assembly::Assembly;
 use counters::FragmentFate;
+use familiar::Familiar;
 use plain::Plain;
+use row::Checked;
 use run::{Lead, Refusal};
 use store::{Progress, Store};
 
@@ -117,6 +121,7 @@ pub struct Demux<S> {
     store: Store<S>,
     counters: Counters,
     lead: Option<Lead>,
+    familiar: Familiar,
 }
 
 /// The datagram at hand.
@@ -128,28 +133,6 @@ struct Context {
     now: Duration,
 }
 
-/// The frames of a datagram, all found well-formed: a malformed frame must not
-/// follow one that has been acted upon.
-enum Checked<'a> {
-    /// The only one; mostly it is, and need not be read a second time.
-    One(Frame<'a>),
-    Many,
-}
-
-impl<'a> Checked<'a> {
-    #[inline]
-    fn new(frames: &Frames<'a>) -> Result<Self, FrameError> {
-        let mut frames = frames.clone();
-        let first = frames.next().transpose()?;
-        let mut only = first.map_or(Self::Many, Self::One);
-        for frame in frames {
-            frame?;
-            only = Self::Many;
-        }
-        Ok(only)
-    }
-}
-
 impl<S: BuildHasher> Demux<S> {
     /// A receiver that has heard nothing.
     #[must_use]
@@ -158,6 +141,7 @@ impl<S: BuildHasher> Demux<S> {
             store: Store::new(limits, hasher),
             counters: Counters::default(),
             lead: None,
+            familiar: Familiar::NONE,
         }
     }
 
@@ -196,7 +180,7 @@ impl<S: BuildHasher> Demux<S> {
         bytes: &[u8],
         sink: &mut impl Sink,
     ) -> Result<(), Disposition> {
-        let (header, mut frames) = Header::decode(bytes)?;
+        let (header, frames) = Header::decode(bytes)?;
         if !sink.wants_stream(header.stream) {
             return Err(Disposition::IgnoredStream);
         }
@@ -213,13 +197,17 @@ impl<S: BuildHasher> Demux<S> {
         };
         match checked {
             Checked::One(frame) => self.frame(&at, frame, sink),
-            Checked::Many => {
-                while let Some(Ok(frame)) = frames.next() {
-                    self.frame(&at, frame, sink);
-                }
-            }
+            Checked::Row(row) => self.row(&at, &row, frames, bytes.len(), sink),
+            Checked::Many => self.each(&at, frames, sink),
         }
         Ok(())
+    }
+
+    /// Takes in frames, which are well-formed, one after the other.
+    fn each(&mut self, at: &Context, frames: Frames<'_>, sink: &mut impl Sink) {
+        for frame in frames.flatten() {
+            self.frame(at, frame, sink);
+        }
     }
 
     /// The same for the most frequent kind.

@@ -116,14 +116,14 @@ impl<'a> Received<'a> {
 
     /// The topic, if there is one.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn topic(&self) -> Option<&str> {
         self.layout.topic(self.bytes.as_ref())
     }
 
     /// The metadata.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn metadata(&self) -> Metadata {
         self.layout.metadata()
     }

@@ -10,6 +10,7 @@
 //! - `forgery`: what forged and damaged numbers cost the honest ones.
 //! - `leaps`: what a long gap of numbers costs, and what one datagram can do.
 //! - `following`: to take in together what follows is the same as one by one.
+//! - `rows`: messages that share a datagram, and heads that are alike.
 //! - `dissection`, `driver`: what the fuzz targets `frames` and `demux` do with
 //!   their input, `hearsay`: how they know what may come out; `replay`: the same
 //!   with the committed corpus.
@@ -35,5 +36,6 @@ mod model;
 mod overflow;
 mod replay;
 mod roundtrip;
+mod rows;
 mod schedules;
 mod unwanted;
