@@ -101,6 +101,12 @@ pub(super) const COALESCED_INLINE: Contender = contender(
     Kind::Mcl,
     &["--no-pacing", "--no-crc", "--inline", "--coalesce"],
 );
+/// As many messages at hand as fill a train or two, and given with one call, as bare sockets do with 64.
+pub(super) const BATCHES_INLINE: Contender = contender(
+    "mcl batches inline",
+    Kind::Mcl,
+    &["--no-pacing", "--no-crc", "--inline", "--batch", "1024"],
+);
 /// Ten times sooner than [`COALESCED_INLINE`].
 pub(super) const COALESCED_SOON: Contender = contender(
     "mcl coalesced inline, 100 us",

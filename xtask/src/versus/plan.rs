@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::Options;
 use super::build::{INSTALL_CYCLONE, INSTALL_LCM};
 use super::contender::{
-    COALESCED_AT_ONCE, COALESCED_AT_ONCE_SPIN, COALESCED_INLINE, COALESCED_QUEUE, COALESCED_SOON,
-    CYCLONE, Contender, GSO, GSO_SPIN, GSO_WHOLE, INLINE, INLINE_SPIN, Job, LARGE_BUFFER,
-    LARGE_BUFFER_PACED, LCM, NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
+    BATCHES_INLINE, COALESCED_AT_ONCE, COALESCED_AT_ONCE_SPIN, COALESCED_INLINE, COALESCED_QUEUE,
+    COALESCED_SOON, CYCLONE, Contender, GSO, GSO_SPIN, GSO_WHOLE, INLINE, INLINE_SPIN, Job,
+    LARGE_BUFFER, LARGE_BUFFER_PACED, LCM, NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
 };
 use super::report::{bytes, short};
 use super::results::{Duel, Lossless, Measurement, Outcome, Paced, Results, Trial};
@@ -174,6 +174,7 @@ impl Plan {
                 (size, GSO, COALESCED_INLINE),
                 (size, GSO, COALESCED_QUEUE),
                 (size, GSO, COALESCED_SOON),
+                (size, GSO, BATCHES_INLINE),
                 (size, NAIVE, INLINE),
                 (size, NAIVE, QUEUE),
                 (size, LCM, INLINE),

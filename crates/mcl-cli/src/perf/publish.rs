@@ -51,9 +51,10 @@ impl Pub {
             count: self.load.count(),
             stop,
         };
-        let msgs = match interval {
-            None => blast(&broadcaster, &mut payload, &limit)?,
-            Some(interval) => paced(&broadcaster, &mut payload, &limit, (begun, interval))?,
+        let msgs = match (interval, self.tuning.batch) {
+            (None, None) => blast(&broadcaster, &mut payload, &limit)?,
+            (None, Some(batch)) => blast_batches(&broadcaster, &payload, batch.into(), &limit)?,
+            (Some(interval), _) => paced(&broadcaster, &mut payload, &limit, (begun, interval))?,
         };
         // What coalescing holds back belongs to the time as well.
         broadcaster.flush()?;
@@ -84,6 +85,29 @@ fn blast(broadcaster: &RawBroadcaster, payload: &mut [u8], limit: &Limit) -> Res
             broadcaster.publish(payload)?;
             next += 1;
         }
+    }
+    Ok(next)
+}
+
+/// The same by batches.
+fn blast_batches(
+    broadcaster: &RawBroadcaster,
+    payload: &[u8],
+    batch: usize,
+    limit: &Limit,
+) -> Result<u64, Failure> {
+    let mut payloads = vec![payload.to_vec(); batch];
+    let mut next = 0;
+    while next < limit.count && !limit.stop.is_set() && Instant::now() < limit.until {
+        let count = batch.min(usize::try_from(limit.count - next).unwrap_or(batch));
+        for payload in &mut payloads[..count] {
+            payload::stamp(payload, next);
+            next += 1;
+        }
+        let batch = payloads[..count].iter().map(Vec::as_slice);
+        broadcaster
+            .publish_batch(batch)
+            .map_err(|error| error.source)?;
     }
     Ok(next)
 }

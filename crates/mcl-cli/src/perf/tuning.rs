@@ -22,6 +22,9 @@ pub(super) struct Tuning {
     /// Let small messages share datagrams, held back at most so long (1000 if it is not said)
     #[arg(long, value_name = "MICROSECONDS", num_args = 0..=1, default_missing_value = "1000")]
     pub(super) coalesce: Option<u64>,
+    /// Publish so many messages with one call, when going without a rate
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) batch: Option<u16>,
     /// Have messages carry no CRC-32C, which listeners would check
     #[arg(long)]
     pub(super) no_crc: bool,

@@ -57,6 +57,23 @@ fn a_paced_kilobyte_loses_nothing_coalesced() {
     a_paced_kilobyte_loses_nothing(&["--coalesce", "5000", "--inline"]);
 }
 
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn batches_are_counted_by_messages_and_the_last_may_be_shorter() {
+    let namespace = network();
+    let sub = ["perf", "sub", GROUP, "--json", "--size", "64"];
+    let sub = Running::start(&namespace, &sub).until("ready");
+    let options = ["--size", "64", "--count", "2500", "--batch", "1000"];
+    let publisher = [&["perf", "pub", GROUP, "--json"], &options[..]].concat();
+    let sent = Running::start(&namespace, &publisher).json();
+    let got = sub.json();
+    for of in [&sent, &got] {
+        assert_eq!(of["msgs"], 2500, "{of}");
+        assert_eq!((&of["lost"], &of["bad"]), (&0.into(), &0.into()), "{of}");
+    }
+    assert!(number(&sent, "datagrams_sent") < 500.0, "{sent}");
+}
+
 /// 200 pings of a size that takes several datagrams, timed.
 fn every_ping_is_answered(way: &[&str]) {
     let namespace = network();
