@@ -8,6 +8,10 @@ use crate::metadata;
 const MOST: usize = 64;
 const WORD: usize = 8;
 
+/// For how many rows not to try again after one in which most heads were not known: to get to know
+/// one takes longer than to read it, and topics that take turns would have nothing but that.
+const AFTER_STRANGERS: u32 = 64;
+
 /// The head that was read last.
 #[derive(Debug)]
 pub(super) struct Familiar {
@@ -20,6 +24,10 @@ pub(super) struct Familiar {
     /// Where the values are in which others like it differ.
     time_at: Option<usize>,
     crc_at: Option<usize>,
+    /// How many of the present row were not known.
+    strangers: u64,
+    /// How many rows to read before heads are looked at again.
+    pause: u32,
 }
 
 impl Familiar {
@@ -30,7 +38,24 @@ impl Familiar {
         layout: Layout::NONE,
         time_at: None,
         crc_at: None,
+        strangers: 0,
+        pause: 0,
     };
+
+    /// Whether the heads of the next row are to be [read](Self::read) here.
+    pub(super) const fn begins_row(&mut self) -> bool {
+        let is_to = self.pause == 0;
+        self.pause = self.pause.saturating_sub(1);
+        self.strangers = 0;
+        is_to
+    }
+
+    /// A row of `count` messages was read here.
+    pub(super) const fn ends_row(&mut self, count: u64) {
+        if self.strangers > count / 2 {
+            self.pause = AFTER_STRANGERS;
+        }
+    }
 
     /// Reads the head of `body`: [`layout`](Self::layout) then is that of it, and of those that
     /// are like it.
@@ -58,6 +83,7 @@ impl Familiar {
     #[inline(never)]
     fn learn(&mut self, body: &[u8]) -> Result<(), BodyError> {
         self.words = 0;
+        self.strangers = self.strangers.saturating_add(1);
         let layout = Body::decode(body)?.layout();
         let metadata = body.get(layout.metadata_offset()..layout.payload_offset());
         let (time_at, crc_at) = metadata::values_at(metadata.unwrap_or_default());
@@ -109,4 +135,36 @@ fn words(bytes: &[u8; MOST]) -> [u64; MOST / WORD] {
 #[inline(always)]
 fn value<const N: usize>(body: &[u8], at: usize) -> Option<[u8; N]> {
     body.get(at..)?.first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BodyHead, Metadata};
+    use alloc::vec::Vec;
+
+    #[test]
+    fn where_topics_take_turns_heads_are_left_alone_for_a_while() {
+        let metadata = Metadata::new().with_publish_time(7);
+        let [one, other] = ["one", "other"].map(|topic| {
+            let head = BodyHead::new(Some(topic), &metadata).unwrap();
+            [head.as_bytes(), &[7; 64]].concat()
+        });
+        let mut familiar = Familiar::NONE;
+        let mut row = |bodies: &[&Vec<u8>]| {
+            let is_read = familiar.begins_row();
+            if is_read {
+                bodies.iter().for_each(|it| familiar.read(it).unwrap());
+                familiar.ends_row(bodies.len() as u64);
+            }
+            is_read
+        };
+        assert!(row(&[&one, &one, &other]), "two strangers of three");
+        for _ in 0..AFTER_STRANGERS {
+            assert!(!row(&[&one; 3]));
+        }
+        for _ in 0..3 {
+            assert!(row(&[&one; 3]));
+        }
+    }
 }

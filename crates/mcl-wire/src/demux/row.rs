@@ -91,9 +91,25 @@ impl<S: BuildHasher> Demux<S> {
         stream.counts.whole += row.count;
         self.counters.frames.message_new += row.count;
         self.counters.frames.padding += u64::from(row.padded);
+        if !self.familiar.begins_row() {
+            return self.read_row(at, frames, sink);
+        }
         for frame in frames {
             if let Ok(Frame::Message(message)) = frame {
                 deliver(&mut stream.counts, &mut self.familiar, at, &message, sink);
+            }
+        }
+        // A row of one says nothing of what is next.
+        self.familiar.ends_row(row.count.max(2));
+    }
+
+    /// Hands over the messages of a row that has been counted, and reads the head of each.
+    #[inline(never)]
+    fn read_row(&mut self, at: &Context, frames: Frames<'_>, sink: &mut impl Sink) {
+        for frame in frames {
+            if let Ok(Frame::Message(message)) = frame {
+                let bytes = BodyBytes::Borrowed(message.body);
+                self.deliver(at, message.number, None, bytes, sink);
             }
         }
     }
