@@ -207,7 +207,7 @@ impl Assembly {
         let reach = self.reach(fragment.data.len(), trust);
         let capacity = self.capacity_for(end, reach.max(trust.credit));
         let words = self.words_for(fragment.index, capacity);
-        if end > capacity || end > reach.max(self.buffer.len()) {
+        if end > capacity || end > reach {
             Plan::Stash
         } else if capacity > self.buffer.capacity() || words > self.seen.len() {
             Plan::Grow { capacity, words }
@@ -216,11 +216,12 @@ impl Assembly {
         }
     }
 
-    /// How far bytes may be written once `more` have come.
+    /// How far bytes may be written once `more` have come: also where there are some already.
     #[inline]
-    const fn reach(&self, more: usize, trust: Trust) -> usize {
+    fn reach(&self, more: usize, trust: Trust) -> usize {
         let received = (self.received as usize).saturating_add(more);
-        received.saturating_mul(2).saturating_add(trust.slack)
+        let reach = received.saturating_mul(2).saturating_add(trust.slack);
+        reach.max(self.buffer.len())
     }
 
     #[inline]

@@ -13,8 +13,7 @@ impl Assembly {
     pub(crate) fn landing(&mut self, trust: Trust) -> Option<&mut [u8]> {
         let start = self.start();
         let end = start.saturating_add(LANDING_LEN);
-        let reach = self.reach(0, trust).max(self.buffer.len());
-        let reach = reach.min(self.buffer.capacity());
+        let reach = self.reach(0, trust).min(self.buffer.capacity());
         if end > reach.min(self.total()) || !self.is_in_order() || self.has_gap() {
             return None;
         }
