@@ -93,7 +93,7 @@ fn nothing_is_allocated_per_message() {
                 ("inline", inline(&publish, &payload)),
                 ("callback", callback(&publish, &payload)),
                 ("queue", queue(&publish, &payload)),
-                ("backlog", backlog(&publish, &payload)),
+                ("backlog", backlog(5, &publish, &payload)),
                 ("two queues", two_queues(&publish, &payload)),
                 ("pull", pull(&publish, &payload)),
             ];
@@ -102,6 +102,10 @@ fn nothing_is_allocated_per_message() {
                 "in {CALLS} calls with {size} bytes: {found:?}"
             );
         }
+        let publish =
+            RawBroadcaster::builder(&connection()).pacing(Pacing::ForReceiveBuffer(4 << 20));
+        let long = backlog(30, &publish.open().unwrap(), &[7; 50_000]);
+        assert!(long <= ONCE, "{long} for {CALLS} long backlogs");
         let typed = typed(100_000);
         assert!(typed <= CALLS + ONCE, "{typed} for {CALLS} vectors");
     });
@@ -150,16 +154,15 @@ fn queue(broadcaster: &RawBroadcaster, payload: &[u8]) -> usize {
 }
 
 /// Several wait in the queue before they are taken.
-fn backlog(broadcaster: &RawBroadcaster, payload: &[u8]) -> usize {
-    const WAITING: usize = 5;
+fn backlog(waiting: usize, broadcaster: &RawBroadcaster, payload: &[u8]) -> usize {
     let listener = RawListener::open(&connection()).unwrap();
     let inbox = listener.queue();
     allocations(|| {
-        for _ in 0..WAITING {
+        for _ in 0..waiting {
             broadcaster.publish(payload).unwrap();
         }
-        wait_until(|| inbox.len() == WAITING);
-        for _ in 0..WAITING {
+        wait_until(|| inbox.len() == waiting);
+        for _ in 0..waiting {
             assert_eq!(inbox.try_recv().unwrap().payload.len(), payload.len());
         }
     })

@@ -451,7 +451,8 @@ impl<S: BuildHasher> Demux<S> {
         self.store.streams.overflow();
     }
 
-    /// Gives up messages that have made no progress for [`Limits::expiry`].
+    /// Gives up messages that have made no progress for [`Limits::expiry`], and frees
+    /// spare buffers that were not needed for 10 s.
     ///
     /// Each datagram that is taken in does this as well; a receiver that hears
     /// nothing must be told the time with this one.
@@ -459,7 +460,7 @@ impl<S: BuildHasher> Demux<S> {
         self.store.expire(now);
     }
 
-    /// When [`expire`](Self::expire) next has something to do.
+    /// When [`expire`](Self::expire) next has a message to give up.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Duration> {
         self.store.pool.next_expiry(self.store.limits.expiry)
@@ -477,17 +478,17 @@ impl<S: BuildHasher> Demux<S> {
     }
 
     /// Takes back a buffer that came out of [`BodyBytes::Owned`], for the next
-    /// message. A bounded few are kept, within the budget.
+    /// message. Up to 1,024 are kept, within half the budget, and none that were not
+    /// needed for 10 s.
     pub fn recycle(&mut self, buffer: Vec<u8>) {
-        let limits = &self.store.limits;
-        self.store.pool.keep_spares(buffer, Vec::new(), limits);
+        self.store.recycle(buffer);
     }
 
     /// Frees spare buffers, oldest first, until they take no more than `keep`
     /// bytes. What is under reassembly stays as it is.
     ///
-    /// For a receiver that has heard nothing for a while: the demultiplexer by
-    /// itself keeps spare buffers until something else needs the memory.
+    /// For a receiver that has heard nothing for a while: by itself the demultiplexer
+    /// frees them where it is told the time, and when something else needs the memory.
     pub fn trim(&mut self, keep: usize) {
         self.store.pool.trim(keep);
     }

@@ -287,6 +287,15 @@ impl Pool {
         while self.spares.bytes() > keep && self.spares.drop_one() {}
     }
 
+    pub(crate) const fn has_spares(&self) -> bool {
+        self.spares.bytes() > 0
+    }
+
+    /// Frees spares that were not needed since this was called before.
+    pub(crate) fn release_spares(&mut self) {
+        self.spares.release();
+    }
+
     /// Gives an empty message of a proven stream the memory of another one.
     pub(crate) fn lend_spares(&mut self, assembly: &mut Assembly) {
         let buffer = self.spares.take_buffer(assembly.total());

@@ -18,6 +18,9 @@ use crate::header::StreamId;
 use crate::topic::TopicHash;
 use crate::tracker::Arrival;
 
+/// How long spare memory is kept that nothing needs.
+const SPARE_TIME: Duration = Duration::from_secs(10);
+
 /// Why a message is given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
@@ -62,8 +65,10 @@ pub(crate) struct Store<S> {
     departed_messages: MessageCounts,
     pub(crate) departed: DepartedCounts,
     pub(crate) streams_started: u64,
-    /// No message expires before this.
+    /// No message expires before this, and no spares are to be freed.
     due: Duration,
+    /// When spares that were not needed are freed next.
+    release: Duration,
 }
 
 impl<S: BuildHasher> Store<S> {
@@ -76,6 +81,7 @@ impl<S: BuildHasher> Store<S> {
             departed: DepartedCounts::default(),
             streams_started: 0,
             due: Duration::MAX,
+            release: Duration::ZERO,
         }
     }
 
@@ -521,5 +527,18 @@ impl<S: BuildHasher> Store<S> {
         }
         let next = self.pool.next_expiry(self.limits.expiry);
         self.due = next.unwrap_or(Duration::MAX);
+        if now >= self.release {
+            self.pool.release_spares();
+            self.release = now.saturating_add(SPARE_TIME);
+        }
+        if self.pool.has_spares() {
+            self.due = self.due.min(self.release);
+        }
+    }
+
+    /// Keeps a buffer for the next message, within the budget.
+    pub(crate) fn recycle(&mut self, buffer: Vec<u8>) {
+        self.pool.keep_spares(buffer, Vec::new(), &self.limits);
+        self.due = self.due.min(self.release);
     }
 }

@@ -50,6 +50,36 @@ fn spare_buffers_are_trimmed_oldest_first_and_nothing_else() {
     assert_eq!(bench.inbox.messages.len(), 2);
 }
 
+#[test]
+fn spare_buffers_that_nothing_needs_are_freed_after_a_while() {
+    let mut bench = Bench::new(Limits::default());
+    let mut sender = Sender::new(1);
+    bench.prove(&mut sender);
+    for _ in 0..3 {
+        bench.demux.recycle(Vec::with_capacity(20_000));
+    }
+    let second = |at| Duration::from_secs(at);
+    bench.demux.expire(second(1));
+    bench.demux.expire(second(10));
+    assert_eq!(bench.demux.allocated_bytes(), 60_000);
+    assert_eq!(bench.demux.next_expiry(), None, "no reason to wake up");
+
+    // One is in use for a moment.
+    bench.now = second(10);
+    for datagram in bench.begin(&mut sender, 20_000, 4) {
+        bench.feed(&datagram);
+    }
+    let whole = bench.inbox.messages.pop().unwrap();
+    bench.demux.recycle(Vec::with_capacity(20_000));
+    drop(whole);
+    bench.demux.expire(second(11));
+    assert_eq!(bench.demux.allocated_bytes(), 20_000);
+    bench.demux.expire(second(20));
+    assert_eq!(bench.demux.allocated_bytes(), 20_000);
+    bench.demux.expire(second(21));
+    assert_eq!(bench.demux.allocated_bytes(), 0);
+}
+
 /// How many datagrams the tracker of a stream looks back.
 const WINDOW: usize = 1024;
 
