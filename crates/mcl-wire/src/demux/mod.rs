@@ -1,6 +1,7 @@
 //! From datagrams to messages.
 
 mod account;
+mod ahead;
 mod arena;
 mod assembly;
 mod counters;

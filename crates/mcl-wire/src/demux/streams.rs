@@ -55,8 +55,7 @@ pub(crate) struct Stream {
     pub(crate) bytes: usize,
     /// Bytes of its datagrams.
     datagram_bytes: u64,
-    /// Bytes of the longest message put together so far.
-    pub(crate) longest: usize,
+    pub(crate) id: StreamId,
     pub(crate) proven: bool,
     class: Class,
     /// Whether those right before the last datagram are missing for good.
@@ -68,7 +67,8 @@ pub(crate) struct Stream {
     pub(crate) counts: MessageCounts,
     /// Messages under reassembly, ordered by number.
     pub(crate) pending: Vec<(u64, Key)>,
-    pub(crate) id: StreamId,
+    /// Bytes of the longest message put together so far.
+    pub(crate) longest: usize,
     /// The last sequence number that came before its predecessor.
     pub(crate) gap_at: Option<u64>,
     /// With which sequence number to look for messages that cannot become whole.
@@ -84,7 +84,7 @@ impl Stream {
             recent: List::new(),
             bytes: 0,
             datagram_bytes: 0,
-            longest: 0,
+            id,
             proven: false,
             class: Class::Idle,
             after_loss: false,
@@ -93,7 +93,7 @@ impl Stream {
             numbers: SequenceTracker::new(),
             counts: MessageCounts::NONE,
             pending: Vec::new(),
-            id,
+            longest: 0,
             gap_at: None,
             look_at: u64::MAX,
         }
@@ -213,48 +213,42 @@ pub(crate) struct Streams<S> {
 /// Keys found lately, by the low bits of the stream's id: a look there costs less
 /// than a hash that an enemy cannot foresee. One who makes ids collide here gains
 /// that the hash is computed.
+///
+/// Whether it is the right stream tells the stream: what is here stays small, and that is read next anyway.
 #[derive(Debug)]
 struct Recent {
-    /// A power of two, four times as many as streams or more: of five streams one shares its place.
-    places: Vec<(StreamId, Key)>,
+    /// A power of two, eight times as many as streams or more: of nine streams one shares its place.
+    places: Vec<Key>,
 }
 
 impl Recent {
-    const MAX_PLACES: usize = 4096;
-    const EMPTY: (StreamId, Key) = (StreamId(0), Key::NIL);
+    const MAX_PLACES: usize = 8192;
 
-    fn place(&mut self, id: StreamId) -> Option<&mut (StreamId, Key)> {
+    #[inline]
+    fn place(&self, id: StreamId) -> Option<usize> {
         let mask = self.places.len().wrapping_sub(1) as u64;
-        self.places.get_mut(usize::try_from(id.0 & mask).ok()?)
+        usize::try_from(id.0 & mask).ok()
     }
 
     #[inline]
-    fn get(&mut self, id: StreamId) -> Option<Key> {
-        let (found, key) = *self.place(id)?;
-        key.some().filter(|_| found == id)
+    fn get(&self, id: StreamId) -> Option<Key> {
+        self.places.get(self.place(id)?)?.some()
     }
 
     fn put(&mut self, id: StreamId, key: Key) {
-        if let Some(place) = self.place(id) {
-            *place = (id, key);
-        }
-    }
-
-    fn forget(&mut self, id: StreamId) {
-        if let Some(place) = self.place(id)
-            && place.0 == id
-        {
-            *place = Self::EMPTY;
+        let place = self.place(id);
+        if let Some(place) = place.and_then(|at| self.places.get_mut(at)) {
+            *place = key;
         }
     }
 
     /// Has room for so many streams, if that is not too many.
     fn fit(&mut self, streams: usize) {
-        let places = streams.saturating_mul(4).next_power_of_two();
+        let places = streams.saturating_mul(8).next_power_of_two();
         let places = places.min(Self::MAX_PLACES);
         if places > self.places.len() {
             self.places.clear();
-            self.places.resize(places, Self::EMPTY);
+            self.places.resize(places, Key::NIL);
         }
     }
 }
@@ -308,7 +302,10 @@ impl<S: BuildHasher> Streams<S> {
     /// The key of stream `id`.
     #[inline]
     pub(crate) fn key(&mut self, id: StreamId) -> Option<Key> {
-        self.recent.get(id).or_else(|| self.look_up(id))
+        let found = self.recent.get(id);
+        found
+            .filter(|key| self.get(*key).is_some_and(|stream| stream.id == id))
+            .or_else(|| self.look_up(id))
     }
 
     fn look_up(&mut self, id: StreamId) -> Option<Key> {
@@ -353,7 +350,6 @@ impl<S: BuildHasher> Streams<S> {
             .settled
             .saturating_sub(usize::from(class == Class::Settled));
         self.keys.remove(&id);
-        self.recent.forget(id);
         self.arena.remove(key)
     }
 

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::{Assembly, short};
+use crate::demux::ahead::fetch;
 use crate::demux::run::Run;
 use crate::frame::Fragment;
 
@@ -57,6 +58,18 @@ impl Assembly {
             end = end.saturating_add(data.len());
         }
         self.ran(run, now);
+        if run.count == 1 {
+            self.fetch_next();
+        }
+    }
+
+    /// Has the processor fetch where the next fragment goes, if there are bytes: others may come before.
+    #[inline]
+    fn fetch_next(&self) {
+        let len = self.buffer.len();
+        let start = self.start().min(len);
+        let end = start.saturating_add(usize::from(self.size)).min(len);
+        fetch(self.buffer.get(start..end).unwrap_or_default());
     }
 
     /// Notes that the fragments of a run are there.
