@@ -8,14 +8,18 @@
 
 mod settings;
 
+use std::cell::LazyCell;
+use std::collections::VecDeque;
 use std::hash::RandomState;
 use std::hint::black_box;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle, stream_id};
-use mcl_wire::{Demux, FRAGMENT_OVERHEAD, Fragmenter, HEADER_LEN, Header, Limits, StreamId};
+use mcl_benches::interleaving::{
+    ALL, FRAGMENT, Interleaving, LARGE, Scratch, Together, each_burst,
+};
+use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle};
+use mcl_wire::{Demux, FRAGMENT_OVERHEAD, Fragmenter, Limits, StreamId};
 
 const SIZES: [usize; 4] = [1 << 10, 64 << 10, 1 << 20, 8 << 20];
 
@@ -72,93 +76,13 @@ fn reassemble(criterion: &mut Criterion) {
     }
 }
 
-/// Bytes of a fragment.
-const FRAGMENT: usize = DATAGRAM - FRAGMENT_OVERHEAD;
-
-/// Messages of several streams at once, each of `fragments` equal fragments,
-/// `burst` datagrams of a stream in a row.
-#[derive(Clone, Copy)]
-struct Interleaving {
-    streams: u64,
-    fragments: u32,
-    burst: u32,
-}
-
-impl Interleaving {
-    /// Calls `each` for every train of the next message of every stream.
-    fn round(self, mut each: impl FnMut(u64, Range<u32>)) {
-        for first in (0..self.fragments).step_by(self.burst as usize) {
-            let end = self.fragments.min(first + self.burst);
-            (0..self.streams).for_each(|stream| each(stream, first..end));
-        }
-    }
-
-    const fn total(self) -> usize {
-        self.fragments as usize * FRAGMENT
-    }
-
-    /// The time of `iterations` fragments, from that of whole rounds.
-    fn time(self, iterations: u64, mut round: impl FnMut()) -> Duration {
-        let each = self.streams * u64::from(self.fragments);
-        let rounds = iterations.div_ceil(each);
-        let began = Instant::now();
-        (0..rounds).for_each(|_| round());
-        began
-            .elapsed()
-            .mul_f64(iterations as f64 / (rounds * each) as f64)
-    }
-}
-
-/// What the socket is read into: always the same few pages, as hot as a train
-/// that the kernel has just copied, whatever the number of streams.
-struct Scratch {
-    datagrams: Vec<[u8; DATAGRAM]>,
-    next: usize,
-}
-
-impl Scratch {
-    fn new(total: usize) -> Self {
-        let mut datagram = [0; DATAGRAM];
-        datagram[..HEADER_LEN].copy_from_slice(&Header::new(StreamId(0), 0).encode());
-        let len = (DATAGRAM - HEADER_LEN - 4) as u16;
-        datagram[24..28].copy_from_slice(&[2, 0, (len >> 8) as u8, len as u8]);
-        datagram[36..40].copy_from_slice(&(total as u32).to_be_bytes());
-        datagram[48..50].copy_from_slice(&(FRAGMENT as u16).to_be_bytes());
-        Self {
-            datagrams: vec![datagram; TRAIN],
-            next: 0,
-        }
-    }
-
-    /// Fragments in a row of a message without a topic, all of zeros, which begins with this sequence
-    /// number.
-    fn train(&mut self, stream: u64, sequence: u64, number: u64, indexes: Range<u32>) -> &[u8] {
-        let len = indexes.len();
-        self.next += len;
-        if self.next > TRAIN {
-            self.next = len;
-        }
-        let first = self.next - len;
-        for (at, index) in (first..).zip(indexes) {
-            self.put(at, stream, sequence + u64::from(index), number, index);
-        }
-        self.datagrams[first..self.next].as_flattened()
-    }
-
-    fn put(&mut self, at: usize, stream: u64, sequence: u64, number: u64, index: u32) {
-        let datagram = &mut self.datagrams[at];
-        datagram[8..16].copy_from_slice(&stream_id(stream).0.to_be_bytes());
-        datagram[16..24].copy_from_slice(&sequence.to_be_bytes());
-        datagram[28..36].copy_from_slice(&number.to_be_bytes());
-        datagram[40..44].copy_from_slice(&index.to_be_bytes());
-    }
-}
-
 /// Reassembly.
 struct Reassembly {
     way: Interleaving,
     demux: Demux<RandomState>,
     last: Last,
+    /// Delivered, and not yet given back.
+    kept: VecDeque<Vec<u8>>,
     scratch: Scratch,
     number: u64,
 }
@@ -169,23 +93,33 @@ impl Reassembly {
             way,
             demux: Demux::new(Limits::default(), RandomState::new()),
             last: Last::default(),
+            kept: VecDeque::new(),
             scratch: Scratch::new(way.total()),
             number: 0,
         };
         // Streams are proven and memory is there before anything is measured.
-        (0..2).for_each(|_| new.round());
+        (0..way.to_warm()).for_each(|_| new.round());
         new
     }
 
     fn round(&mut self) {
-        let (way, number) = (self.way, self.number);
-        way.round(|stream, indexes| {
-            let sequence = number * u64::from(way.fragments);
-            let train = self.scratch.train(stream, sequence, number, indexes);
-            self.demux
-                .train(Duration::ZERO, train, DATAGRAM, &mut self.last);
-            if let Some(buffer) = self.last.0.take() {
-                self.demux.recycle(buffer);
+        let Self {
+            way,
+            demux,
+            last,
+            kept,
+            ..
+        } = self;
+        let most = way.buffers.saturating_sub(way.streams as usize);
+        self.scratch.round(*way, self.number, |bursts, datagrams| {
+            for (_, train) in each_burst(bursts, datagrams) {
+                demux.train(Duration::ZERO, train, DATAGRAM, last);
+                kept.extend(last.0.take());
+                if kept.len() > most
+                    && let Some(oldest) = kept.pop_front()
+                {
+                    demux.recycle(oldest);
+                }
             }
         });
         self.number += 1;
@@ -211,20 +145,24 @@ impl Copy {
     fn new(way: Interleaving) -> Self {
         Self {
             way,
-            buffers: vec![vec![1; way.total()]; way.streams as usize],
+            buffers: vec![vec![1; way.total()]; way.buffers],
             scratch: Scratch::new(way.total()),
             number: 0,
         }
     }
 
     fn round(&mut self) {
-        self.way.round(|stream, indexes| {
-            let train = self.scratch.train(stream, 0, self.number, indexes.clone());
-            for (datagram, index) in train.chunks(DATAGRAM).zip(indexes) {
-                let at = index as usize * FRAGMENT;
-                let place = &mut self.buffers[stream as usize][at..at + FRAGMENT];
-                place.copy_from_slice(&datagram[FRAGMENT_OVERHEAD..]);
-                black_box(place);
+        let (way, number, buffers) = (self.way, self.number, &mut self.buffers);
+        self.scratch.round(way, number, |bursts, datagrams| {
+            for ((stream, indexes), train) in each_burst(bursts, datagrams) {
+                let message = number * way.streams + stream;
+                let buffer = &mut buffers[message as usize % way.buffers];
+                for (datagram, index) in train.chunks(DATAGRAM).zip(indexes.clone()) {
+                    let at = index as usize * FRAGMENT;
+                    let place = &mut buffer[at..at + FRAGMENT];
+                    place.copy_from_slice(&datagram[FRAGMENT_OVERHEAD..]);
+                    black_box(place);
+                }
             }
         });
         self.number += 1;
@@ -236,50 +174,41 @@ impl Copy {
     }
 }
 
-/// Nanoseconds per fragment, by streams and by size.
+/// Nanoseconds per fragment, by streams and by size; first of one stream whose buffer
+/// stays in the cache.
 fn growth(criterion: &mut Criterion) {
-    for burst in [1, TRAIN as u32] {
-        let mut group = criterion.benchmark_group(format!("fragment of a train of {burst}"));
-        for streams in [1, 10, 100, 1000] {
-            pair(&mut group, streams, 64 << 10, burst);
-        }
-        if burst > 1 {
-            for size in [1 << 20, 8 << 20, 64 << 20] {
-                pair(&mut group, 1, size, burst);
-            }
-        }
-    }
-}
-
-/// The same where as many bytes are under reassembly whatever the number of streams, so that memory
-/// costs the same.
-fn streams(criterion: &mut Criterion) {
-    for (all, burst) in [(4 << 20, 1), (64 << 20, 1), (64 << 20, TRAIN as u32)] {
-        let name = format!("fragment of a train of {burst}, {} MiB in all", all >> 20);
+    for (name, together) in [
+        ("fragment, singly", Together::Singly),
+        ("fragment, in trains", Together::InTrains),
+    ] {
         let mut group = criterion.benchmark_group(name);
+        let mut pair = |streams, size, all| {
+            let way = Interleaving::new(together, streams, size, all);
+            growth_of(&mut group, size, way);
+        };
+        pair(1, LARGE, LARGE);
         for streams in [1, 10, 100, 1000] {
-            pair(&mut group, streams, all / streams as usize, burst);
+            pair(streams, LARGE, ALL);
+        }
+        for size in [1 << 20, 8 << 20, ALL] {
+            pair(1, size, ALL);
         }
     }
 }
 
 type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
 
-fn pair(group: &mut Group<'_>, streams: u64, size: usize, burst: u32) {
-    let fragments = size.div_ceil(FRAGMENT) as u32;
-    let way = Interleaving {
-        streams,
-        fragments,
-        burst,
-    };
-    let name = format!("{streams} of {} KiB", size >> 10);
+fn growth_of(group: &mut Group<'_>, size: usize, way: Interleaving) {
+    let (streams, buffers) = (way.streams, way.buffers);
+    let name = format!("{streams} of {} KiB, {buffers} buffers", size >> 10);
     group.throughput(Throughput::Bytes(FRAGMENT as u64));
-    let mut copy = Copy::new(way);
+    // Nothing is made for what is not asked for.
+    let mut copy = LazyCell::new(|| Copy::new(way));
     group.bench_function(format!("{name}, copied only"), |bencher| {
         copy.bench(bencher);
     });
     drop(copy);
-    let mut reassembly = Reassembly::new(way);
+    let mut reassembly = LazyCell::new(|| Reassembly::new(way));
     group.bench_function(name, |bencher| reassembly.bench(bencher));
 }
 
@@ -331,6 +260,6 @@ fn extras(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = settings::criterion();
-    targets = fragment, reassemble, growth, streams, coalesced, extras
+    targets = fragment, reassemble, growth, coalesced, extras
 }
 criterion_main!(benches);
