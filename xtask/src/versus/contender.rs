@@ -101,6 +101,18 @@ pub(super) const COALESCED_INLINE: Contender = contender(
     Kind::Mcl,
     &["--no-pacing", "--no-crc", "--inline", "--coalesce"],
 );
+/// Its messages carry what those of bare sockets do: no checksum and no publish time.
+pub(super) const COALESCED_UNTIMED: Contender = contender(
+    "mcl coalesced inline, no times",
+    Kind::Mcl,
+    &[
+        "--no-pacing",
+        "--no-crc",
+        "--inline",
+        "--coalesce",
+        "--no-time",
+    ],
+);
 /// As many messages at hand as fill a train or two, and given with one call, as bare sockets do with 64.
 pub(super) const BATCHES_INLINE: Contender = contender(
     "mcl batches inline",
@@ -265,6 +277,10 @@ mod tests {
         assert_eq!(
             line(&COALESCED_INLINE, Role::Pong),
             format!("{} --coalesce", line(&INLINE, Role::Pong))
+        );
+        assert_eq!(
+            line(&COALESCED_UNTIMED, Role::Pub),
+            format!("{} --no-time", line(&COALESCED_INLINE, Role::Pub))
         );
         assert_eq!(
             line(&COALESCED_SOON, Role::Ping),

@@ -6,8 +6,9 @@ use super::Options;
 use super::build::{INSTALL_CYCLONE, INSTALL_LCM};
 use super::contender::{
     BATCHES_INLINE, COALESCED_AT_ONCE, COALESCED_AT_ONCE_SPIN, COALESCED_INLINE, COALESCED_QUEUE,
-    COALESCED_SOON, CYCLONE, Contender, GSO, GSO_SPIN, GSO_WHOLE, INLINE, INLINE_SPIN, Job,
-    LARGE_BUFFER, LARGE_BUFFER_PACED, LCM, NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN, QUEUE,
+    COALESCED_SOON, COALESCED_UNTIMED, CYCLONE, Contender, GSO, GSO_SPIN, GSO_WHOLE, INLINE,
+    INLINE_SPIN, Job, LARGE_BUFFER, LARGE_BUFFER_PACED, LCM, NAIVE, ORDINARY_BUFFER, PULL,
+    PULL_SPIN, QUEUE,
 };
 use super::report::{bytes, short};
 use super::results::{Duel, Lossless, Measurement, Outcome, Paced, Results, Trial};
@@ -172,6 +173,7 @@ impl Plan {
         for &size in small {
             pairings.extend([
                 (size, GSO, COALESCED_INLINE),
+                (size, GSO, COALESCED_UNTIMED),
                 (size, GSO, COALESCED_QUEUE),
                 (size, GSO, COALESCED_SOON),
                 (size, GSO, BATCHES_INLINE),

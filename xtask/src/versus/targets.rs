@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::contender::{
-    BATCHES_INLINE, COALESCED_INLINE, COALESCED_QUEUE, Contender, GSO, GSO_SPIN, INLINE,
+    COALESCED_INLINE, COALESCED_QUEUE, COALESCED_UNTIMED, Contender, GSO, GSO_SPIN, INLINE,
     INLINE_SPIN, LARGE_BUFFER, LCM, NAIVE, ORDINARY_BUFFER, PULL, PULL_SPIN,
 };
 use super::plan::MIB;
@@ -192,9 +192,9 @@ fn default_pacing(results: &Results) -> Vec<Judged> {
     vec![judged(ORDINARY_BUFFER), judged(LARGE_BUFFER)]
 }
 
-/// By single calls or by batches, as bare sockets give the kernel 64 messages with each of theirs.
+/// By one call a message, with publish times or without, as those of bare sockets are.
 fn small_messages(results: &Results) -> Vec<Judged> {
-    let together: &[Contender] = &[COALESCED_INLINE, BATCHES_INLINE];
+    let together: &[Contender] = &[COALESCED_INLINE, COALESCED_UNTIMED];
     vec![
         blast(2, 64, GSO, together, 1.0).judge(results),
         absolute((2, Measurement::Blast, COALESCED_QUEUE), 5e6, results),

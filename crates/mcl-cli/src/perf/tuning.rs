@@ -28,6 +28,9 @@ pub(super) struct Tuning {
     /// Have messages carry no CRC-32C, which listeners would check
     #[arg(long)]
     pub(super) no_crc: bool,
+    /// Have messages not tell when they were published
+    #[arg(long)]
+    pub(super) no_time: bool,
     /// Receive in a callback on the thread that drains the socket
     #[arg(long)]
     pub(super) inline: bool,
@@ -66,6 +69,7 @@ impl Tuning {
             .hops(network.link.hops)
             .pacing(self.pacing())
             .crc(!self.no_crc)
+            .publish_time(!self.no_time)
             .max_message_len(size.max(DEFAULT_MAX_MESSAGE_LEN));
         if let Some(topic) = network.link.topic()? {
             builder = builder.topic(topic);
