@@ -56,8 +56,8 @@ pub enum Step {
     Waker,
     /// Making the timer of a receiver.
     Alarm,
-    /// Making the netlink socket by which changes of interfaces are heard of, or the
-    /// epoll descriptor that stands for all descriptors of a receiver.
+    /// Making the netlink socket by which changes of interfaces are heard of, or an
+    /// epoll descriptor that stands for several of a receiver.
     Watch,
     /// Preparing receive offload and arrival information.
     ReceiveOffload,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{MsgFlags, SockaddrIn6, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
@@ -110,6 +110,10 @@ pub struct Receiver {
     wake: Arc<EventFd>,
     alarm: TimerFd,
     changes: Changes,
+    /// Stands for these three while waiting: `poll` takes the longer, before it sleeps and when it is
+    /// woken, the more descriptors it is given. The socket is not among them, or each datagram would
+    /// have its sender note it here, whether anybody waits or not.
+    others: Epoll,
     /// Stands for the socket and for `changes`, if that was asked for.
     bundle: Option<Epoll>,
     group: Group,
@@ -176,12 +180,19 @@ impl Receiver {
         let changes = Changes::subscribe().map_err(|error| context.fail(Step::Watch, error))?;
         // Bound to nothing, it receives nothing.
         let socket = new_socket(context)?;
+        let others = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).and_then(|others| {
+            watch(&others, &wake, WAKE)?;
+            watch(&others, &changes, CHANGES)?;
+            watch(&others, &alarm, ALARM)?;
+            Ok(others)
+        });
         Ok(Self {
             control: Control::EMPTY,
             envelopes: vec![Envelope::EMPTY; Self::MOST_TRAINS].into(),
             wake: Arc::new(wake),
             alarm,
             changes,
+            others: others.map_err(|error| context.fail(Step::Watch, error))?,
             bundle: None,
             group,
             interface: None,
@@ -220,7 +231,7 @@ impl Receiver {
         // Before the join, so that no datagram is queued without arrival information.
         annotate(&context, &socket)?;
         if let Some(bundle) = &self.bundle {
-            watch(bundle, &socket).map_err(|error| context.fail(Step::Watch, error))?;
+            watch(bundle, &socket, DATAGRAMS).map_err(|error| context.fail(Step::Watch, error))?;
         }
         socket
             .join_multicast_v6(&self.group.address(), interface.index().get())
@@ -274,8 +285,8 @@ impl Receiver {
     /// A [`SocketError`] that names the step.
     pub fn bundle(&mut self) -> Result<(), SocketError> {
         let made = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).and_then(|bundle| {
-            watch(&bundle, &self.socket)?;
-            watch(&bundle, &self.changes)?;
+            watch(&bundle, &self.socket, DATAGRAMS)?;
+            watch(&bundle, &self.changes, CHANGES)?;
             Ok(bundle)
         });
         let context = Context::new(self.group, None);
@@ -439,9 +450,7 @@ impl Receiver {
         };
         let mut fds = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.changes.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.alarm.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.others.0.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut fds, timeout) {
             Ok(0) if matches!(wait, Wait::Until(deadline) if Instant::now() >= deadline) => {
@@ -450,7 +459,14 @@ impl Receiver {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [datagrams, woken, changed, rings] = fds.map(|fd| fd.any().unwrap_or(false));
+        let [datagrams, others] = fds.map(|fd| fd.any().unwrap_or(false));
+        if !others {
+            return Ok(None);
+        }
+        let mut events = [EpollEvent::empty(); 3];
+        let count = self.others.wait(&mut events, EpollTimeout::ZERO)?;
+        let is_in = |what| events.iter().take(count).any(|event| event.data() == what);
+        let [woken, changed, rings] = [WAKE, CHANGES, ALARM].map(is_in);
         if woken {
             return Ok(Some(self.woken()));
         }
@@ -569,9 +585,16 @@ impl AsFd for Receiver {
     }
 }
 
-fn watch(bundle: &Epoll, descriptor: impl AsFd) -> Result<(), Errno> {
-    bundle.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, 0))
+/// Adds a descriptor, whose events are told by `what`.
+fn watch(epoll: &Epoll, descriptor: impl AsFd, what: u64) -> Result<(), Errno> {
+    epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, what))
 }
+
+/// What events are told apart by.
+const DATAGRAMS: u64 = 0;
+const WAKE: u64 = 1;
+const CHANGES: u64 = 2;
+const ALARM: u64 = 3;
 
 /// Makes [`Receiver::recv`] return [`Received::Woken`].
 #[derive(Clone, Debug)]
