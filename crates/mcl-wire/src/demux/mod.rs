@@ -482,7 +482,7 @@ impl<S: BuildHasher> Demux<S> {
     /// message. Up to 1,024 are kept, within half the budget, and none that were not
     /// needed for 10 s.
     pub fn recycle(&mut self, buffer: Vec<u8>) {
-        self.store.recycle(buffer);
+        self.store.keep_spares(buffer, Vec::new());
     }
 
     /// Frees spare buffers, oldest first, until they take no more than `keep`

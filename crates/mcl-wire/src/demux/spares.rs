@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::mem;
 
 /// Most buffers, and most bitmaps, kept: as many as messages may be under reassembly by default, so
 /// that none allocates where as many streams send in step.
@@ -32,7 +33,7 @@ pub(crate) struct Spares {
 #[derive(Debug)]
 struct Shelf<T> {
     spares: VecDeque<Spare<T>>,
-    /// How many at least were there since [`Spares::release`].
+    /// How many at least were there since [`Shelf::take_unneeded`].
     least: usize,
 }
 
@@ -72,6 +73,13 @@ impl<T> Shelf<T> {
 
     fn oldest(&self) -> Option<u64> {
         self.spares.front().map(|oldest| oldest.age)
+    }
+
+    /// Takes what was not needed since this was called before.
+    fn take_unneeded(&mut self) -> impl Iterator<Item = T> {
+        let needed = self.spares.len().saturating_sub(self.least);
+        let unneeded = mem::replace(&mut self.least, needed);
+        self.spares.drain(..unneeded).map(|spare| spare.memory)
     }
 }
 
@@ -172,16 +180,13 @@ impl Spares {
     /// Frees what was not needed since this was called before.
     pub(crate) fn release(&mut self) {
         let mut freed = 0;
-        for shelf in &mut self.buffers {
-            let unneeded = shelf.spares.drain(..shelf.least);
-            self.count -= unneeded.len();
-            freed += unneeded.map(|it| it.memory.capacity()).sum::<usize>();
-            shelf.least = shelf.spares.len();
+        for buffer in self.buffers.iter_mut().flat_map(Shelf::take_unneeded) {
+            self.count -= 1;
+            freed += buffer.capacity();
         }
-        let shelf = &mut self.bitmaps;
-        let unneeded = shelf.spares.drain(..shelf.least);
-        freed += unneeded.map(|it| bitmap_bytes(&it.memory)).sum::<usize>();
-        shelf.least = shelf.spares.len();
+        for bitmap in self.bitmaps.take_unneeded() {
+            freed += bitmap_bytes(&bitmap);
+        }
         self.bytes = self.bytes.saturating_sub(freed);
     }
 }

@@ -416,7 +416,7 @@ impl<S: BuildHasher> Store<S> {
         self.streams.settle(stream);
         let hash = assembly.topic_hash;
         let (buffer, bitmap) = assembly.into_parts();
-        self.pool.keep_spares(Vec::new(), bitmap, &self.limits);
+        self.keep_spares(Vec::new(), bitmap);
         Some((hash, buffer))
     }
 
@@ -501,7 +501,7 @@ impl<S: BuildHasher> Store<S> {
 
     fn keep(&mut self, assembly: Assembly) {
         let (buffer, bitmap) = assembly.into_parts();
-        self.pool.keep_spares(buffer, bitmap, &self.limits);
+        self.keep_spares(buffer, bitmap);
     }
 
     /// Notes that a message has advanced at `now`, and expires no later than
@@ -536,9 +536,9 @@ impl<S: BuildHasher> Store<S> {
         }
     }
 
-    /// Keeps a buffer for the next message, within the budget.
-    pub(crate) fn recycle(&mut self, buffer: Vec<u8>) {
-        self.pool.keep_spares(buffer, Vec::new(), &self.limits);
+    /// Keeps memory for the next messages, within the budget.
+    pub(crate) fn keep_spares(&mut self, buffer: Vec<u8>, bitmap: Vec<u64>) {
+        self.pool.keep_spares(buffer, bitmap, &self.limits);
         self.due = self.due.min(self.release);
     }
 }
