@@ -9,14 +9,13 @@
 mod settings;
 
 use std::cell::LazyCell;
-use std::collections::VecDeque;
 use std::hash::RandomState;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use mcl_benches::interleaving::{
-    ALL, FRAGMENT, Interleaving, LARGE, Scratch, Together, each_burst,
+    ALL, FRAGMENT, Interleaving, Kept, LARGE, Scratch, Together, each_burst,
 };
 use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle};
 use mcl_wire::{Demux, FRAGMENT_OVERHEAD, Fragmenter, Limits, StreamId};
@@ -81,8 +80,7 @@ struct Reassembly {
     way: Interleaving,
     demux: Demux<RandomState>,
     last: Last,
-    /// Delivered, and not yet given back.
-    kept: VecDeque<Vec<u8>>,
+    kept: Kept<Vec<u8>>,
     scratch: Scratch,
     number: u64,
 }
@@ -93,7 +91,7 @@ impl Reassembly {
             way,
             demux: Demux::new(Limits::default(), RandomState::new()),
             last: Last::default(),
-            kept: VecDeque::new(),
+            kept: Kept::new(way),
             scratch: Scratch::new(way.total()),
             number: 0,
         };
@@ -110,14 +108,11 @@ impl Reassembly {
             kept,
             ..
         } = self;
-        let most = way.buffers.saturating_sub(way.streams as usize);
         self.scratch.round(*way, self.number, |bursts, datagrams| {
             for (_, train) in each_burst(bursts, datagrams) {
                 demux.train(Duration::ZERO, train, DATAGRAM, last);
-                kept.extend(last.0.take());
-                if kept.len() > most
-                    && let Some(oldest) = kept.pop_front()
-                {
+                let delivered = last.0.take();
+                if let Some(oldest) = delivered.and_then(|it| kept.put(it)) {
                     demux.recycle(oldest);
                 }
             }

@@ -10,12 +10,11 @@
 //! go round whatever the number of streams. Each row is measured in turn with one stream
 //! of 64 KiB.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use mcl_benches::interleaving::{ALL, Interleaving, LARGE, Scratch, Together, each_burst};
+use mcl_benches::interleaving::{ALL, Interleaving, Kept, LARGE, Scratch, Together, each_burst};
 use mcl_benches::namespace;
 use mcl_benches::ratio::{self, Pairs, row};
 use mcl_benches::traffic::{DATAGRAM, TRAIN};
@@ -36,10 +35,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Drain {
     way: Interleaving,
     sender: Sender,
-    listener: RawPullListener,
-    kept: VecDeque<Payload>,
+    inbox: Inbox,
     scratch: Scratch,
     number: u64,
+}
+
+struct Inbox {
+    listener: RawPullListener,
+    kept: Kept<Payload>,
     delivered: u64,
 }
 
@@ -54,11 +57,13 @@ impl Drain {
             way,
             sender: Sender::open(connection.group(), &interface, &SenderOptions::default())
                 .expect("a sender"),
-            listener,
-            kept: VecDeque::new(),
+            inbox: Inbox {
+                listener,
+                kept: Kept::new(way),
+                delivered: 0,
+            },
             scratch: Scratch::new(way.total()),
             number: 0,
-            delivered: 0,
         };
         (0..way.to_warm()).for_each(|_| {
             new.round();
@@ -68,31 +73,35 @@ impl Drain {
 
     /// How long the listener takes for one message of every stream.
     fn round(&mut self) -> Duration {
-        let (way, number) = (self.way, self.number);
+        let (sender, inbox) = (&mut self.sender, &mut self.inbox);
         let (mut elapsed, mut waiting) = (Duration::ZERO, 0);
-        let mut scratch = std::mem::replace(&mut self.scratch, Scratch::new(way.total()));
-        scratch.round(way, number, |bursts, datagrams| {
-            for (_, train) in each_burst(bursts, datagrams) {
-                self.send(train);
-            }
-            waiting += datagrams.len();
-            if waiting >= AT_ONCE * DATAGRAM {
-                elapsed += self.drain();
-                waiting = 0;
-            }
-        });
-        self.scratch = scratch;
+        self.scratch
+            .round(self.way, self.number, |bursts, datagrams| {
+                for (_, train) in each_burst(bursts, datagrams) {
+                    let sent = sender.send_train(&[IoSlice::new(train)], DATAGRAM, Blocking::Yes);
+                    sent.expect("sent");
+                }
+                waiting += datagrams.len();
+                if waiting >= AT_ONCE * DATAGRAM {
+                    elapsed += inbox.drain();
+                    waiting = 0;
+                }
+            });
         self.number += 1;
-        elapsed += self.drain();
-        let expected = self.number * way.streams;
-        // If the kernel was late with the last ones.
-        while self.delivered < expected {
-            let message = self.listener.recv_timeout(PATIENCE).expect("no error");
-            self.keep(message.expect("nothing is lost").payload);
-        }
+        elapsed += inbox.drain();
+        inbox.await_all(self.number * self.way.streams);
         elapsed
     }
 
+    /// Nanoseconds per fragment, of enough rounds to use every buffer once.
+    fn measure(&mut self) -> f64 {
+        let rounds = self.way.to_warm() / 2;
+        let elapsed: Duration = (0..rounds).map(|_| self.round()).sum();
+        elapsed.as_nanos() as f64 / (rounds * self.way.in_round()) as f64
+    }
+}
+
+impl Inbox {
     fn drain(&mut self) -> Duration {
         let began = Instant::now();
         while let Some(message) = self.listener.try_recv().expect("no error") {
@@ -101,26 +110,17 @@ impl Drain {
         began.elapsed()
     }
 
-    fn send(&mut self, train: &[u8]) {
-        let sent = self
-            .sender
-            .send_train(&[IoSlice::new(train)], DATAGRAM, Blocking::Yes);
-        sent.expect("sent");
+    /// If the kernel was late with the last ones.
+    fn await_all(&mut self, messages: u64) {
+        while self.delivered < messages {
+            let message = self.listener.recv_timeout(PATIENCE).expect("no error");
+            self.keep(message.expect("nothing is lost").payload);
+        }
     }
 
     fn keep(&mut self, payload: Payload) {
         self.delivered += 1;
-        self.kept.push_back(payload);
-        if self.kept.len() + self.way.streams as usize > self.way.buffers {
-            self.kept.pop_front();
-        }
-    }
-
-    /// Nanoseconds per fragment, of enough rounds to use every buffer once.
-    fn measure(&mut self) -> f64 {
-        let rounds = self.way.to_warm() / 2;
-        let elapsed: Duration = (0..rounds).map(|_| self.round()).sum();
-        elapsed.as_nanos() as f64 / (rounds * self.way.in_round()) as f64
+        drop(self.kept.put(payload));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Fragments of many streams in turn, made as fast as they are taken in.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -157,6 +158,31 @@ impl Scratch {
             }
         }
         filled
+    }
+}
+
+/// What was delivered last, so that all buffers are used in turn.
+#[derive(Debug)]
+pub struct Kept<T> {
+    most: usize,
+    messages: VecDeque<T>,
+}
+
+impl<T> Kept<T> {
+    /// As many as leave a buffer for the next message of every stream.
+    #[must_use]
+    pub fn new(way: Interleaving) -> Self {
+        Self {
+            most: way.buffers.saturating_sub(way.streams as usize),
+            messages: VecDeque::new(),
+        }
+    }
+
+    /// Keeps a message, and gives the oldest back if there are enough.
+    pub fn put(&mut self, message: T) -> Option<T> {
+        self.messages.push_back(message);
+        let enough = self.messages.len() > self.most;
+        enough.then(|| self.messages.pop_front())?
     }
 }
 
