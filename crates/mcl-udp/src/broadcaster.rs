@@ -156,7 +156,8 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// Returns when the kernel has taken all of them, and all that waited before
     /// if the broadcaster coalesces. Blocks as [`publish`](Self::publish) does.
     /// Values are taken and serialized one after the other, without a lock; a
-    /// value waits for the next ones until the train is full.
+    /// value waits for the next ones until the train is full. The clock is read once for as many values as
+    /// share a datagram: a value's publish time is when it, or one of the few before it, was taken.
     ///
     /// ```no_run
     /// # use mcl_udp::{Connection, RawBroadcaster};
@@ -208,7 +209,8 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
             self.check_open()?;
             let payload = self.codec.encode(value.borrow(), &mut scratch);
             let payload = payload.map_err(PublishError::Encode)?;
-            self.with_message(head, payload, true, |it| batch.add(it))
+            let time = self.settings.publish_time.then(|| batch.time());
+            self.with_message(head, payload, time, true, |it| batch.add(it))
         });
         self.keep(scratch);
         let outcome = batch.finish(ended.err());
@@ -238,22 +240,26 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
         self.check_open()?;
         let mut scratch = self.buffer();
         let sent = match self.codec.encode(value, &mut scratch) {
-            Ok(payload) => self.with_message(head, payload, self.publisher.stamps(), |message| {
-                self.publisher.publish(message, blocking)
-            }),
+            Ok(payload) => {
+                let time = self.settings.publish_time.then(nanoseconds_since_epoch);
+                self.with_message(head, payload, time, self.publisher.stamps(), |message| {
+                    self.publisher.publish(message, blocking)
+                })
+            }
             Err(error) => Err(PublishError::Encode(error)),
         };
         self.keep(scratch);
         sent
     }
 
-    /// Does something with the message that `head` and `payload` make; `stamps`
-    /// says that it writes the publish time itself.
+    /// Does something with the message that `head`, `payload` and the publish time make; `stamps`
+    /// says that it writes the time itself.
     #[inline]
     fn with_message<R>(
         &self,
         head: &BodyHead,
         payload: &[u8],
+        time: Option<u64>,
         stamps: bool,
         then: impl FnOnce(&Outgoing<'_>) -> Result<R, PublishError>,
     ) -> Result<R, PublishError> {
@@ -261,7 +267,6 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
         if len > max {
             return Err(PublishError::TooLarge { len, max });
         }
-        let time = self.settings.publish_time.then(nanoseconds_since_epoch);
         if stamps && !self.settings.crc {
             return then(&Outgoing {
                 head,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mcl_net::Blocking;
+use mcl_net::{Blocking, nanoseconds_since_epoch};
 use mcl_wire::BodyHead;
 
 use crate::coalescer::Coalescing;
@@ -125,6 +125,7 @@ impl Publisher {
             publisher: self,
             train: Some(train),
             batch: Batch::default(),
+            time: None,
         }
     }
 }
@@ -136,9 +137,18 @@ pub(crate) struct BatchSender<'a> {
     /// Gone only while dropped.
     train: Option<Train>,
     batch: Batch,
+    /// The publish time of the next values.
+    time: Option<u64>,
 }
 
 impl BatchSender<'_> {
+    /// When the value at hand is published. To read the clock would take longer than to
+    /// write a small message: it is read once for a datagram.
+    #[inline]
+    pub(crate) fn time(&mut self) -> u64 {
+        *self.time.get_or_insert_with(nanoseconds_since_epoch)
+    }
+
     /// Puts a message into the train, and sends that when it is full.
     pub(crate) fn add(&mut self, message: &Outgoing<'_>) -> Result<(), PublishError> {
         let longest = self.publisher.transmitter.datagram_len();
@@ -156,9 +166,15 @@ impl BatchSender<'_> {
     }
 
     fn push(&mut self, message: &Outgoing<'_>, longest: usize) -> bool {
-        self.train
-            .as_mut()
-            .is_some_and(|train| train.push(train.messages(), message, longest))
+        let Some(train) = &mut self.train else {
+            return false;
+        };
+        let datagrams = train.datagrams_left();
+        let pushed = train.push(train.messages(), message, longest);
+        if train.datagrams_left() != datagrams {
+            self.time = None;
+        }
+        pushed
     }
 
     /// Sends what the train holds.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mcl_testbed::{Dad, Namespace, tell};
 use mcl_udp::{
@@ -219,6 +219,36 @@ fn a_batch_takes_few_datagrams_and_sends_what_waited() {
                 assert_eq!(message.topic.is_some(), index >= 2000);
             }
             assert_whole(&listener.statistics(), &broadcaster.statistics());
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a private network namespace: cargo xtask test"]
+fn in_a_batch_the_clock_is_read_once_a_datagram() {
+    in_network(|_| {
+        for crc in [false, true] {
+            let (_listener, queue) = raw_listener();
+            let builder = RawBroadcaster::builder(&connection()).crc(crc);
+            let broadcaster = builder.open().unwrap();
+            let mut taken = Vec::new();
+            let values = (0..500).map(|seed| {
+                taken.push(SystemTime::now());
+                noise(seed, 64)
+            });
+            broadcaster.publish_batch(values).unwrap();
+            let end = SystemTime::now();
+            let datagrams = broadcaster.statistics().datagrams as usize;
+            let in_one = 500_usize.div_ceil(datagrams);
+
+            let published: Vec<_> = (0..500).map(|_| next(&queue).published.unwrap()).collect();
+            for (index, time) in published.iter().enumerate() {
+                let few_before = index.saturating_sub(in_one);
+                assert!(taken[few_before] <= *time, "{index} of {in_one} each");
+                assert!(time <= taken.get(index + 1).unwrap_or(&end), "{index}");
+            }
+            let changes = published.windows(2).filter(|it| it[0] != it[1]).count();
+            assert!(changes <= datagrams, "{changes} in {datagrams}");
         }
     });
 }
