@@ -8,10 +8,12 @@
 //! Messages are pulled on one thread, as many datagrams at a time as the smallest receive buffers
 //! hold, so that nothing is waited for. The caller keeps the last ones, so that the same 64 MiB of memory
 //! go round whatever the number of streams. Each row is measured in turn with one stream
-//! of 64 KiB.
+//! of 64 KiB, every time in a process of its own: which memory one gets can make more of a difference than
+//! what is measured, and would be the same for all pairs of a row.
 
-use std::io::IoSlice;
-use std::process::ExitCode;
+use std::env;
+use std::io::{self, IoSlice, Write};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use mcl_benches::interleaving::{ALL, Interleaving, Kept, LARGE, Scratch, Together, each_burst};
@@ -22,8 +24,7 @@ use mcl_net::{Blocking, Sender, SenderOptions};
 use mcl_udp::{Connection, Payload, RawPullListener};
 
 const GROUP: &str = "ff15::6d63:6c";
-/// The base's and the other's.
-const PORTS: [u16; 2] = [26_010, 26_011];
+const PORT: u16 = 26_010;
 const PAIRS: usize = 9;
 
 /// Datagrams that are sent before any are taken: the smallest receive buffers hold more.
@@ -47,9 +48,9 @@ struct Inbox {
 }
 
 impl Drain {
-    fn open(way: Interleaving, port: u16) -> Self {
+    fn open(way: Interleaving) -> Self {
         let group = Connection::new(GROUP).expect("a group");
-        let connection = group.with_port(port).expect("a port");
+        let connection = group.with_port(PORT).expect("a port");
         let listener = RawPullListener::builder(&connection).max_message_len(ALL << 1);
         let listener = listener.open_pull().expect("a listener");
         let interface = listener.interface().expect("the bridge");
@@ -125,7 +126,9 @@ impl Inbox {
 }
 
 /// Streams and bytes of a message of each.
-const SIZES: [(u64, usize); 6] = [
+type Size = (u64, usize);
+
+const SIZES: [Size; 6] = [
     (10, LARGE),
     (100, LARGE),
     (1000, LARGE),
@@ -134,24 +137,50 @@ const SIZES: [(u64, usize); 6] = [
     (1, ALL),
 ];
 
+/// Says to a process what to measure: streams, bytes of a message, and whether in trains.
+const TO_MEASURE: &str = "MCL_BENCH_GROWTH";
+
+/// Nanoseconds per fragment, by a process of its own.
+fn measure(together: Together, (streams, size): Size) -> f64 {
+    let in_trains = together == Together::InTrains;
+    let this = env::current_exe().expect("this program");
+    let output = Command::new(this)
+        .args(env::args_os().skip(1))
+        .env(TO_MEASURE, format!("{streams} {size} {in_trains}"))
+        .output()
+        .expect("started");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().unwrap_or_else(|_| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        panic!("no measurement, but {text:?}: {errors}")
+    })
+}
+
+/// In such a process.
+fn measure_here(what: &str) -> Option<f64> {
+    let mut words = what.split(' ');
+    let (streams, size) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let together = match words.next()?.parse() {
+        Ok(true) => Together::InTrains,
+        Ok(false) => Together::Singly,
+        Err(_) => return None,
+    };
+    Some(Drain::open(Interleaving::new(together, streams, size, ALL)).measure())
+}
+
 fn compare(name: &str, together: Together) {
     if !ratio::wanted(name) {
         return;
     }
     row(&[&name, &"1 of 64 KiB, ns", &"this, ns", &"ratio (all)"]);
     row(&[&"---", &"---", &"---", &"---"]);
-    for (streams, size) in SIZES {
-        let [base, other] = [(1, LARGE, PORTS[0]), (streams, size, PORTS[1])];
-        let open = |(streams, size, port)| {
-            Drain::open(Interleaving::new(together, streams, size, ALL), port)
-        };
-        let (mut base, mut other) = (open(base), open(other));
+    for size in SIZES {
         let pairs = Pairs::of(PAIRS, |_| {
-            let divisor = base.measure();
-            (other.measure(), divisor)
+            let divisor = measure(together, (1, LARGE));
+            (measure(together, size), divisor)
         });
         row(&[
-            &format_args!("{streams} of {} KiB", size >> 10),
+            &format_args!("{} of {} KiB", size.0, size.1 >> 10),
             &format_args!("{:.0}", pairs.divisor()),
             &format_args!("{:.0}", pairs.dividend()),
             &pairs,
@@ -160,8 +189,14 @@ fn compare(name: &str, together: Together) {
 }
 
 fn main() -> ExitCode {
-    namespace::run(|| {
-        compare("in trains", Together::InTrains);
-        compare("singly", Together::Singly);
+    namespace::run(|| match env::var(TO_MEASURE) {
+        Ok(what) => {
+            let nanoseconds = measure_here(&what).expect("a way to measure");
+            let _ = writeln!(io::stdout(), "{nanoseconds}");
+        }
+        Err(_) => {
+            compare("in trains", Together::InTrains);
+            compare("singly", Together::Singly);
+        }
     })
 }

@@ -402,6 +402,10 @@ impl Intake {
         // When they came: to read the clock again would take as long as two messages.
         let now = self.heard.duration_since(self.started);
         let wants = Wants { ignored, claimed };
+        if self.filled > 1 && (self.place, self.done) == (0, 0) {
+            let trains = (0..self.filled).filter_map(|at| self.trains.train(at));
+            core.demux.prefetch(trains.map(|train| train.bytes()));
+        }
         let workshop = &mut self.workshop;
         while self.place < self.filled && !workshop.has_enough() {
             let train = self.trains.train(self.place);

@@ -67,6 +67,42 @@ impl<'a> Plain<'a> {
     }
 }
 
+/// What such a datagram says of where its bytes belong, read without a look at the rest: whether it is one has yet to
+/// be found out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Glance {
+    pub(crate) stream: StreamId,
+    pub(crate) number: u64,
+    /// Where in the message the bytes begin, and how many there are.
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+impl Glance {
+    #[inline(always)]
+    pub(crate) fn at(datagram: &[u8]) -> Option<Self> {
+        let (prefix, data) = datagram.split_first_chunk::<FRAGMENT_OVERHEAD>()?;
+        let mut reader = Reader::new(prefix);
+        let _: &[u8; 8] = reader.array()?;
+        let stream = StreamId(reader.u64()?);
+        let _sequence = reader.u64()?;
+        let &[frame_type, ..] = reader.array::<4>()?;
+        let number = reader.u64()?;
+        let _total = reader.u32()?;
+        let index = reader.u32()?;
+        let _topic_hash = reader.u32()?;
+        let size = reader.u16()?;
+        let start = (index as usize).saturating_mul(usize::from(size));
+        let glance = Self {
+            stream,
+            number,
+            start,
+            len: data.len(),
+        };
+        (frame_type == FRAME_FRAGMENT).then_some(glance)
+    }
+}
+
 /// The prefixes that follow that of a fragment, if those after it are sent in a row and are as long:
 /// nothing but the sequence number and the index tells them apart.
 #[derive(Clone, Debug)]

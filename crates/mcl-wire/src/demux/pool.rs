@@ -96,6 +96,11 @@ impl Pool {
     }
 
     #[inline]
+    pub(crate) fn prefetch(&self, key: Key) {
+        self.messages.prefetch(key);
+    }
+
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Assembly> {
         self.messages.get_mut(key)
     }

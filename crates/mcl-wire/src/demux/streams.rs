@@ -308,6 +308,14 @@ impl<S: BuildHasher> Streams<S> {
             .or_else(|| self.look_up(id))
     }
 
+    /// Has the processor fetch what is known of stream `id`, if it was found lately; the key may be that of another.
+    #[inline]
+    pub(crate) fn prefetch(&self, id: StreamId) -> Option<Key> {
+        let key = self.recent.get(id)?;
+        self.arena.prefetch(key);
+        Some(key)
+    }
+
     fn look_up(&mut self, id: StreamId) -> Option<Key> {
         let key = *self.keys.get(&id)?;
         self.recent.put(id, key);

@@ -177,6 +177,7 @@ pub(crate) fn receive(
 ) -> (Vec<Disposition>, u64) {
     let (bytes, stride) = (train.concat(), train.first().map_or(1, Vec::len).max(1));
     let (mut dispositions, mut followed) = (Vec::new(), 0);
+    demux.prefetch(train.iter().map(Vec::as_slice));
     while let Some(datagram) = train.get(dispositions.len()) {
         dispositions.push(demux.datagram(now, datagram, sink));
         let rest = bytes.get(dispositions.len() * stride..).unwrap_or_default();

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::{Assembly, short};
-use crate::demux::ahead::fetch;
+use crate::demux::ahead::{fetch, fetch_all};
 use crate::demux::run::Run;
 use crate::frame::Fragment;
 
@@ -58,18 +58,15 @@ impl Assembly {
             end = end.saturating_add(data.len());
         }
         self.ran(run, now);
-        if run.count == 1 {
-            self.fetch_next();
-        }
     }
 
-    /// Has the processor fetch where the next fragment goes, if there are bytes: others may come before.
+    /// Has the processor fetch the rest of what is known of the message, and `len` bytes of it from `start` on, as
+    /// far as there are any already.
     #[inline]
-    fn fetch_next(&self) {
-        let len = self.buffer.len();
-        let start = self.start().min(len);
-        let end = start.saturating_add(usize::from(self.size)).min(len);
-        fetch(self.buffer.get(start..end).unwrap_or_default());
+    pub(crate) fn prefetch(&self, start: usize, len: usize) {
+        fetch(&self.gap);
+        let behind = self.buffer.get(start..).unwrap_or_default();
+        fetch_all(behind.get(..len).unwrap_or(behind));
     }
 
     /// Notes that the fragments of a run are there.
