@@ -91,13 +91,12 @@ impl Glance {
         let _total = reader.u32()?;
         let index = reader.u32()?;
         let _topic_hash = reader.u32()?;
-        let size = reader.u16()?;
-        let start = (index as usize).saturating_mul(usize::from(size));
+        let size = usize::from(reader.u16()?);
         let glance = Self {
             stream,
             number,
-            start,
-            len: data.len(),
+            start: (index as usize).saturating_mul(size),
+            len: data.len().min(size),
         };
         (frame_type == FRAME_FRAGMENT).then_some(glance)
     }
