@@ -18,6 +18,7 @@ use mcl_benches::interleaving::{
     ALL, FRAGMENT, Interleaving, Kept, LARGE, Scratch, Together, each_burst,
 };
 use mcl_benches::traffic::{DATAGRAM, Last, TRAIN, coalesce, fragmented, head, shuffle};
+use mcl_net::Receiver;
 use mcl_wire::{Demux, FRAGMENT_OVERHEAD, Fragmenter, Limits, StreamId};
 
 const SIZES: [usize; 4] = [1 << 10, 64 << 10, 1 << 20, 8 << 20];
@@ -75,9 +76,6 @@ fn reassemble(criterion: &mut Criterion) {
     }
 }
 
-/// How many single datagrams listeners receive together.
-const AT_ONCE: usize = 16;
-
 /// Reassembly.
 struct Reassembly {
     way: Interleaving,
@@ -112,11 +110,10 @@ impl Reassembly {
             ..
         } = self;
         self.scratch.round(*way, self.number, |bursts, datagrams| {
-            for (at, (burst, train)) in each_burst(bursts, datagrams).enumerate() {
+            for (at, (_, train)) in each_burst(bursts, datagrams).enumerate() {
                 // As listeners do with single datagrams that they receive together.
-                if at % AT_ONCE == 0 && burst.1.len() == 1 {
-                    let coming = datagrams.chunks(DATAGRAM).skip(at);
-                    demux.prefetch(coming.take(AT_ONCE));
+                if way.burst == 1 && at % Receiver::MOST_TRAINS == 0 {
+                    demux.prefetch(datagrams.chunks(DATAGRAM).skip(at));
                 }
                 demux.train(Duration::ZERO, train, DATAGRAM, last);
                 let delivered = last.0.take();

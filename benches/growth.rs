@@ -28,7 +28,7 @@ const PORT: u16 = 26_010;
 const PAIRS: usize = 9;
 
 /// Datagrams that are sent before any are taken: the smallest receive buffers hold more.
-const AT_ONCE: usize = TRAIN;
+const SENT_AT_ONCE: usize = TRAIN;
 
 /// How long a message is waited for that cannot be lost: the buffers are never full.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -83,7 +83,7 @@ impl Drain {
                     sent.expect("sent");
                 }
                 waiting += datagrams.len();
-                if waiting >= AT_ONCE * DATAGRAM {
+                if waiting >= SENT_AT_ONCE * DATAGRAM {
                     elapsed += inbox.drain();
                     waiting = 0;
                 }

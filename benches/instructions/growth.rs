@@ -2,13 +2,11 @@
 //! with either.
 
 use mcl_benches::traffic::{DATAGRAM, TRAIN, stream_id};
+use mcl_net::Receiver;
 use mcl_wire::Counters;
 
 use super::intake::{Intake, Step, large, time};
 use super::{Benchmark, LARGE, Work, fragments_of};
-
-/// How many single datagrams listeners receive together.
-const AT_ONCE: usize = 16;
 
 const MIB: usize = 1 << 20;
 
@@ -59,7 +57,11 @@ fn family(what: &str, burst: usize) -> Vec<Benchmark> {
         let fragments = (streams * fragments_of(len), "fragment");
         let prepare = move |steps| -> Box<dyn Work> {
             let steps = (0..steps).map(|at| interleaved(streams, at, len, burst));
-            Box::new(Trains(Intake::new(steps.collect())))
+            let trains = Trains(Intake::new(steps.collect()));
+            match burst {
+                1 => Box::new(Singles(trains)),
+                _ => Box::new(trains),
+            }
         };
         let mut new = Benchmark::new(format!("{what}-{size}"), fragments, steps, streams, prepare);
         new.base = (new.name != base).then(|| base.clone());
@@ -115,14 +117,25 @@ impl Trains {
 
 impl Work for Trains {
     fn step(&mut self, at: usize) {
-        for train in 0..self.0.steps[at].len() {
-            let coming = &self.0.steps[at][train..];
-            // As listeners do with single datagrams that they receive together.
-            if train % AT_ONCE == 0 && coming[0].len() <= DATAGRAM {
-                let coming = coming.iter().take(AT_ONCE).map(Vec::as_slice);
-                self.0.demux.prefetch(coming);
+        (0..self.0.steps[at].len()).for_each(|train| self.take_in(at, train));
+    }
+
+    fn outcome(&self) -> u64 {
+        self.0.outcome()
+    }
+}
+
+/// Takes in single datagrams as listeners do that receive several together.
+struct Singles(Trains);
+
+impl Work for Singles {
+    fn step(&mut self, at: usize) {
+        for first in 0..self.0.0.steps[at].len() {
+            if first % Receiver::MOST_TRAINS == 0 {
+                let Intake { demux, steps, .. } = &self.0.0;
+                demux.prefetch(steps[at][first..].iter().map(Vec::as_slice));
             }
-            self.take_in(at, train);
+            self.0.take_in(at, first);
         }
     }
 

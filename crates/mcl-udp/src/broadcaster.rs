@@ -68,7 +68,7 @@ pub struct Broadcaster<T: ?Sized, C = Bincode> {
     values: PhantomData<fn(&T)>,
 }
 
-/// Publishes bytes as they are, without a copy in user space.
+/// Publishes bytes as they are, with one copy in user space at most.
 ///
 /// ```no_run
 /// use mcl_udp::{Connection, RawBroadcaster};
@@ -156,8 +156,12 @@ impl<T: ?Sized, C: Encoder<T>> Broadcaster<T, C> {
     /// Returns when the kernel has taken all of them, and all that waited before
     /// if the broadcaster coalesces. Blocks as [`publish`](Self::publish) does.
     /// Values are taken and serialized one after the other, without a lock; a
-    /// value waits for the next ones until the train is full. The clock is read once for as many values as
-    /// share a datagram: a value's publish time is when it, or one of the few before it, was taken.
+    /// value waits for the next ones until the train is full.
+    ///
+    /// The clock is read once for as many values as share a datagram: a value's publish
+    /// time is when it was taken, or one of the values before it that fill no more than
+    /// a datagram. Values that `values` has to wait for are better published one by one,
+    /// coalesced or not.
     ///
     /// ```no_run
     /// # use mcl_udp::{Connection, RawBroadcaster};

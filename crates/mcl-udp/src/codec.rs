@@ -134,7 +134,7 @@ impl<C: Codec, T: DeserializeOwned> Decoder<T> for C {
     }
 }
 
-/// Bytes as they are: published without a copy, received as a shared [`Payload`]
+/// Bytes as they are, neither encoded nor decoded: received as a shared [`Payload`]
 /// whatever their encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Raw;

@@ -402,6 +402,7 @@ impl Intake {
         // When they came: to read the clock again would take as long as two messages.
         let now = self.heard.duration_since(self.started);
         let wants = Wants { ignored, claimed };
+        // Once, before the first is taken in; what comes by itself is needed at once.
         if self.filled > 1 && (self.place, self.done) == (0, 0) {
             let trains = (0..self.filled).filter_map(|at| self.trains.train(at));
             core.demux.prefetch(trains.map(|train| train.bytes()));

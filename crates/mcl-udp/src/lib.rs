@@ -22,8 +22,8 @@
 //!
 //! `Broadcaster<T>` takes any `T: Serialize`, `Listener<T>` any
 //! `T: DeserializeOwned`; [`Bincode`] is the codec unless another [`Codec`] is
-//! named. [`RawBroadcaster`] and [`RawListener`] move bytes: published without a
-//! copy, received as a shared [`Payload`].
+//! named. [`RawBroadcaster`] and [`RawListener`] move bytes: published as they
+//! are, received as a shared [`Payload`].
 //!
 //! The encoding travels with each message, and so does a schema id if you set
 //! one ([`BroadcasterBuilder::schema`]). A message of another encoding or

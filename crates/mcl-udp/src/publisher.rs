@@ -153,6 +153,8 @@ impl BatchSender<'_> {
     pub(crate) fn add(&mut self, message: &Outgoing<'_>) -> Result<(), PublishError> {
         let longest = self.publisher.transmitter.datagram_len();
         if message.datagram_len() > longest {
+            // To send it takes a while.
+            self.time = None;
             self.send()?;
             let number = self.publisher.publish(message, Blocking::Yes)?;
             self.extend(1, number..number + 1);

@@ -299,6 +299,14 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
         }
     }
 
+    /// Where it is noted whether `number` was seen.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(crate) fn place_of(&self, number: u64) -> Option<&u64> {
+        let at = number % Self::WINDOW / WORD;
+        self.seen.get(usize::try_from(at).ok()?)
+    }
+
     /// Lets the next number start the sequence anew, wherever it is.
     pub fn restart(&mut self) {
         if self.started {

@@ -223,32 +223,58 @@ fn a_batch_takes_few_datagrams_and_sends_what_waited() {
     });
 }
 
+/// When values of these lengths were taken for a batch, the end of that, and when they say that
+/// they were published.
+fn times_of_batch(
+    broadcaster: &RawBroadcaster,
+    queue: &Queue<Payload, Raw>,
+    lengths: impl Iterator<Item = usize>,
+) -> (Vec<SystemTime>, Vec<SystemTime>) {
+    let mut times = Vec::new();
+    let values = lengths.map(|len| {
+        times.push(SystemTime::now());
+        noise(len as u64, len)
+    });
+    let batch = broadcaster.publish_batch(values).unwrap();
+    times.push(SystemTime::now());
+    let published = (0..batch.messages).map(|_| next(queue).published.unwrap());
+    (times, published.collect())
+}
+
 #[test]
 #[ignore = "needs a private network namespace: cargo xtask test"]
 fn in_a_batch_the_clock_is_read_once_a_datagram() {
     in_network(|_| {
-        for crc in [false, true] {
+        for (crc, delay) in [(false, None), (true, None), (false, Some(NEVER))] {
             let (_listener, queue) = raw_listener();
             let builder = RawBroadcaster::builder(&connection()).crc(crc);
+            let builder = match delay {
+                Some(delay) => builder.coalesce(delay),
+                None => builder,
+            };
             let broadcaster = builder.open().unwrap();
-            let mut taken = Vec::new();
-            let values = (0..500).map(|seed| {
-                taken.push(SystemTime::now());
-                noise(seed, 64)
-            });
-            broadcaster.publish_batch(values).unwrap();
-            let end = SystemTime::now();
+            // More than a train holds.
+            let lengths = std::iter::repeat_n(64, 2000);
+            let (taken, published) = times_of_batch(&broadcaster, &queue, lengths);
             let datagrams = broadcaster.statistics().datagrams as usize;
-            let in_one = 500_usize.div_ceil(datagrams);
-
-            let published: Vec<_> = (0..500).map(|_| next(&queue).published.unwrap()).collect();
+            let in_one = 2000_usize.div_ceil(datagrams);
             for (index, time) in published.iter().enumerate() {
                 let few_before = index.saturating_sub(in_one);
                 assert!(taken[few_before] <= *time, "{index} of {in_one} each");
-                assert!(time <= taken.get(index + 1).unwrap_or(&end), "{index}");
+                assert!(*time <= taken[index + 1], "{index}");
             }
             let changes = published.windows(2).filter(|it| it[0] != it[1]).count();
             assert!(changes <= datagrams, "{changes} in {datagrams}");
+
+            // To send a large one takes a while.
+            let lengths = [64, 300_000, 300_000, 64, 300_000, 64];
+            let (taken, published) = times_of_batch(&broadcaster, &queue, lengths.into_iter());
+            for (index, time) in published.iter().enumerate() {
+                assert!(
+                    taken[index] <= *time && *time <= taken[index + 1],
+                    "{index}"
+                );
+            }
         }
     });
 }

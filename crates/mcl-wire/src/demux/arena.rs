@@ -3,8 +3,6 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::demux::ahead::fetch;
-
 /// Names a value of an [`Arena`] while it is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Key(u32);
@@ -119,14 +117,6 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         self.slot_mut(key)?.as_mut()
-    }
-
-    /// Has the processor fetch the first line of what `key` names.
-    #[inline]
-    pub(crate) fn prefetch(&self, key: Key) {
-        if let Some(slot) = self.values.get(key.0 as usize) {
-            fetch(slot);
-        }
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {

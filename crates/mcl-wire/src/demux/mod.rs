@@ -6,6 +6,7 @@ mod arena;
 mod assembly;
 mod counters;
 mod familiar;
+mod fetch;
 mod landing;
 mod limits;
 mod plain;

@@ -72,9 +72,12 @@ impl<'a> Plain<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Glance {
     pub(crate) stream: StreamId,
+    pub(crate) sequence: u64,
+    /// The message's number.
     pub(crate) number: u64,
-    /// Where in the message the bytes begin, and how many there are.
+    /// Where in the message the bytes begin.
     pub(crate) start: usize,
+    /// How many there are, of one fragment at most.
     pub(crate) len: usize,
 }
 
@@ -83,10 +86,10 @@ impl Glance {
     pub(crate) fn at(datagram: &[u8]) -> Option<Self> {
         let (prefix, data) = datagram.split_first_chunk::<FRAGMENT_OVERHEAD>()?;
         let mut reader = Reader::new(prefix);
-        let _: &[u8; 8] = reader.array()?;
+        let _magic_to_flags: &[u8; 8] = reader.array()?;
         let stream = StreamId(reader.u64()?);
-        let _sequence = reader.u64()?;
-        let &[frame_type, ..] = reader.array::<4>()?;
+        let sequence = reader.u64()?;
+        let &[frame_type, _flags, _, _] = reader.array()?;
         let number = reader.u64()?;
         let _total = reader.u32()?;
         let index = reader.u32()?;
@@ -94,6 +97,7 @@ impl Glance {
         let size = usize::from(reader.u16()?);
         let glance = Self {
             stream,
+            sequence,
             number,
             start: (index as usize).saturating_mul(size),
             len: data.len().min(size),
@@ -186,6 +190,30 @@ mod tests {
             let identity = (plain.stream, plain.sequence);
             assert_eq!(identity, (header.stream, header.sequence));
         }
+    }
+
+    #[test]
+    fn a_glance_says_where_the_bytes_belong() {
+        let all = datagrams(5000);
+        for datagram in &all {
+            let plain = Plain::new(datagram).unwrap();
+            let glance = Glance::at(datagram).unwrap();
+            assert_eq!(glance.stream, plain.stream);
+            assert_eq!(glance.sequence, plain.sequence);
+            assert_eq!(glance.number, plain.fragment.number);
+            assert_eq!(glance.start, plain.fragment.offset());
+            assert_eq!(glance.len, plain.fragment.data.len());
+        }
+        let train = all[1..3].concat();
+        assert_eq!(
+            Glance::at(&train).unwrap().len,
+            1400,
+            "of a train the first"
+        );
+        assert!(Glance::at(&all[0][..FRAGMENT_OVERHEAD - 1]).is_none());
+        let mut other = all[0].clone();
+        other[HEADER_LEN] = frame::FRAME_MESSAGE;
+        assert!(Glance::at(&other).is_none());
     }
 
     #[test]

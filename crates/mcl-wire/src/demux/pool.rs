@@ -95,9 +95,12 @@ impl Pool {
         self.messages.get(key)
     }
 
+    /// Has the processor fetch what is known of a message.
     #[inline]
     pub(crate) fn prefetch(&self, key: Key) {
-        self.messages.prefetch(key);
+        if let Some(message) = self.get(key) {
+            message.prefetch();
+        }
     }
 
     #[inline]

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use crate::demux::arena::{Arena, Key, List};
 use crate::demux::assembly::{Assembly, Trust};
 use crate::demux::counters::{MessageCounts, StreamReport};
+use crate::demux::fetch::fetch;
 use crate::demux::run::Run;
 use crate::header::StreamId;
 use crate::tracker::{Arrival, SequenceTracker};
@@ -41,7 +42,8 @@ const fn places_to_settle(max_streams: usize) -> usize {
     max_streams.saturating_sub(max_streams / 4)
 }
 
-/// What a fragment needs comes first, in two lines of a cache and a word.
+/// What a fragment needs comes first, in two lines of a cache and a word (but for the mark of a stream
+/// that is there, for which the compiler finds a place).
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Stream {
@@ -308,11 +310,15 @@ impl<S: BuildHasher> Streams<S> {
             .or_else(|| self.look_up(id))
     }
 
-    /// Has the processor fetch what is known of stream `id`, if it was found lately; the key may be that of another.
+    /// Has the processor fetch what `sequence` of stream `id` needs, if that was found lately; the key may be that of
+    /// another.
     #[inline]
-    pub(crate) fn prefetch(&self, id: StreamId) -> Option<Key> {
+    pub(crate) fn prefetch(&self, id: StreamId, sequence: u64) -> Option<Key> {
         let key = self.recent.get(id)?;
-        self.arena.prefetch(key);
+        let stream = self.get(key)?;
+        fetch(stream);
+        fetch(&stream.datagrams);
+        fetch(stream.datagrams.place_of(sequence)?);
         Some(key)
     }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::{Assembly, short};
-use crate::demux::ahead::{fetch, fetch_all};
+use crate::demux::fetch::{fetch, fetch_all};
 use crate::demux::run::Run;
 use crate::frame::Fragment;
 
@@ -60,11 +60,16 @@ impl Assembly {
         self.ran(run, now);
     }
 
-    /// Has the processor fetch the rest of what is known of the message, and `len` bytes of it from `start` on, as
-    /// far as there are any already.
+    /// Has the processor fetch what is known of the message.
     #[inline]
-    pub(crate) fn prefetch(&self, start: usize, len: usize) {
+    pub(crate) fn prefetch(&self) {
+        fetch(self);
         fetch(&self.gap);
+    }
+
+    /// Has the processor fetch where `len` bytes from `start` on go, as far as there are bytes already.
+    #[inline]
+    pub(crate) fn prefetch_place(&self, start: usize, len: usize) {
         let behind = self.buffer.get(start..).unwrap_or_default();
         fetch_all(behind.get(..len).unwrap_or(behind));
     }
