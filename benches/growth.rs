@@ -145,7 +145,6 @@ fn measure(together: Together, (streams, size): Size) -> f64 {
     let in_trains = together == Together::InTrains;
     let this = env::current_exe().expect("this program");
     let output = Command::new(this)
-        .args(env::args_os().skip(1))
         .env(TO_MEASURE, format!("{streams} {size} {in_trains}"))
         .output()
         .expect("started");
@@ -160,10 +159,9 @@ fn measure(together: Together, (streams, size): Size) -> f64 {
 fn measure_here(what: &str) -> Option<f64> {
     let mut words = what.split(' ');
     let (streams, size) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let together = match words.next()?.parse() {
-        Ok(true) => Together::InTrains,
-        Ok(false) => Together::Singly,
-        Err(_) => return None,
+    let together = match words.next()?.parse().ok()? {
+        true => Together::InTrains,
+        false => Together::Singly,
     };
     Some(Drain::open(Interleaving::new(together, streams, size, ALL)).measure())
 }

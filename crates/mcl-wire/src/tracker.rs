@@ -303,8 +303,7 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
     #[cfg(feature = "alloc")]
     #[inline]
     pub(crate) fn place_of(&self, number: u64) -> Option<&u64> {
-        let at = number % Self::WINDOW / WORD;
-        self.seen.get(usize::try_from(at).ok()?)
+        self.seen.get(Self::index_of(number % Self::WINDOW)?)
     }
 
     /// Lets the next number start the sequence anew, wherever it is.
@@ -483,7 +482,13 @@ impl<const WORDS: usize> SequenceTracker<WORDS> {
 
     #[inline]
     fn word(&mut self, at: u64) -> Option<&mut u64> {
-        self.seen.get_mut(usize::try_from(at / WORD).ok()?)
+        self.seen.get_mut(Self::index_of(at)?)
+    }
+
+    /// Which word the place `at` in the window is in.
+    #[inline]
+    fn index_of(at: u64) -> Option<usize> {
+        usize::try_from(at / WORD).ok()
     }
 
     /// Clears the places of the `ahead` numbers that follow the highest.

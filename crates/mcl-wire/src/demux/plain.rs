@@ -35,10 +35,28 @@ impl<'a> Plain<'a> {
 
     #[inline(always)]
     pub(crate) fn with_prefix(prefix: &Prefix, data: &'a [u8]) -> Option<Self> {
+        let Reading {
+            plain, is_plain, ..
+        } = Reading::of(prefix, data)?;
+        is_plain.then_some(plain)
+    }
+}
+
+/// What a datagram says if it is such a one, and whether it is.
+struct Reading<'a> {
+    plain: Plain<'a>,
+    is_fragment: bool,
+    is_plain: bool,
+}
+
+impl<'a> Reading<'a> {
+    // What the caller does not look at is not read.
+    #[inline(always)]
+    fn of(prefix: &Prefix, data: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(prefix);
         let &[m0, m1, version, header_len] = reader.array()?;
         let &[critical_flags, _ignorable, _, _] = reader.array()?;
-        let plain = [m0, m1] == MAGIC
+        let has_plain_header = [m0, m1] == MAGIC
             && version == VERSION
             && usize::from(header_len) == HEADER_LEN
             && critical_flags == 0;
@@ -54,15 +72,21 @@ impl<'a> Plain<'a> {
             size: reader.u16()?,
             data,
         };
-        let whole = plain
-            && frame_type == FRAME_FRAGMENT
+        let is_fragment = frame_type == FRAME_FRAGMENT;
+        let is_plain = has_plain_header
+            && is_fragment
             && flags & frame::CRITICAL_FRAME_FLAGS == 0
             && frame_len == frame::FRAGMENT_FIELDS_LEN.saturating_add(data.len())
             && fragment.is_consistent();
-        whole.then_some(Self {
+        let plain = Plain {
             stream,
             sequence,
             fragment,
+        };
+        Some(Self {
+            plain,
+            is_fragment,
+            is_plain,
         })
     }
 }
@@ -84,25 +108,19 @@ pub(crate) struct Glance {
 impl Glance {
     #[inline(always)]
     pub(crate) fn at(datagram: &[u8]) -> Option<Self> {
-        let (prefix, data) = datagram.split_first_chunk::<FRAGMENT_OVERHEAD>()?;
-        let mut reader = Reader::new(prefix);
-        let _magic_to_flags: &[u8; 8] = reader.array()?;
-        let stream = StreamId(reader.u64()?);
-        let sequence = reader.u64()?;
-        let &[frame_type, _flags, _, _] = reader.array()?;
-        let number = reader.u64()?;
-        let _total = reader.u32()?;
-        let index = reader.u32()?;
-        let _topic_hash = reader.u32()?;
-        let size = usize::from(reader.u16()?);
+        let (prefix, data) = datagram.split_first_chunk()?;
+        let Reading {
+            plain, is_fragment, ..
+        } = Reading::of(prefix, data)?;
+        let fragment = plain.fragment;
         let glance = Self {
-            stream,
-            sequence,
-            number,
-            start: (index as usize).saturating_mul(size),
-            len: data.len().min(size),
+            stream: plain.stream,
+            sequence: plain.sequence,
+            number: fragment.number,
+            start: fragment.offset(),
+            len: data.len().min(usize::from(fragment.size)),
         };
-        (frame_type == FRAME_FRAGMENT).then_some(glance)
+        is_fragment.then_some(glance)
     }
 }
 
